@@ -21,7 +21,7 @@ _HOME = {
     "fit_latency": "hurricane.latency",
     "HurricaneError": "hurricane.errors",
     "InfeasibleBudget": "hurricane.errors",
-    "specialize": "hurricane.specialize",
+    "specialize": "hurricane.specialization",
     "sample": "hurricane.search",
     "evolve": "hurricane.search",
     "open_device": "hurricane.devices",
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from hurricane.ops import OPERATORS
     from hurricane.search import evolve, sample
     from hurricane.space import LayerSpec, SearchSpace, preset
-    from hurricane.specialize import specialize
+    from hurricane.specialization import specialize
 
 
 def __getattr__(name: str) -> Any:

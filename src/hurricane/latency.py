@@ -138,7 +138,7 @@ class LatencyTable:
     def costs(self, space: SearchSpace) -> AdditiveCosts:
         """Costs of the choices of a space; LatencyError naming the operator that was never timed."""
         layers = [
-            np.array([self._cost(number, layer.spec(choice)) for choice in layer.choices])
+            np.array([self.cost_of(number, layer.spec(choice)) for choice in layer.choices])
             for number, layer in enumerate(space.layers)
         ]
         if self.given is not None:
@@ -153,7 +153,8 @@ class LatencyTable:
         """
         return self.costs(space).total(space.checked(archs))
 
-    def _cost(self, number: int, spec: OpSpec) -> float:
+    def cost_of(self, number: int, spec: OpSpec) -> float:
+        """Cost of one operator at one layer, milliseconds; LatencyError where it is unknown."""
         if self.given is None:
             return self._timed(spec)
         if number >= len(self.given) or spec.kind not in self.given[number]:
@@ -182,7 +183,7 @@ class LatencyTable:
 
     @staticmethod
     def load(path: str | Path) -> "LatencyTable":
-        """The table written by `save`; LatencyError where the file is missing, damaged or of a newer format."""
+        """The table written by `save`; LatencyError where the file is missing, damaged or too new."""
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
             if document["format"] > FORMAT:
@@ -242,11 +243,14 @@ class LatencyModel:
 
     space : the space it was fitted on; narrowings of it are priced too.
     additive : corrected costs of each (layer, choice).
-    error : relative residuals of the networks it was fitted on, each predicted by a fit without it.
+    archs, measured_ms : the networks it was fitted on, (n, layers) and (n,).
+    error : relative residuals of these networks, each predicted by a fit without it.
     """
 
     space: SearchSpace
     additive: AdditiveCosts
+    archs: tuple[tuple[int, ...], ...]
+    measured_ms: tuple[float, ...]
     error: tuple[float, ...]
 
     def costs(self, space: SearchSpace) -> AdditiveCosts:
@@ -285,6 +289,8 @@ class LatencyModel:
             "space": self.space.to_json(),
             "layers_ms": [list(layer) for layer in self.additive.layers],
             "fixed_ms": self.additive.fixed_ms,
+            "archs": [list(arch) for arch in self.archs],
+            "measured_ms": list(self.measured_ms),
             "error": list(self.error),
         }
 
@@ -293,7 +299,13 @@ class LatencyModel:
         """The model written by `to_json`."""
         layers = tuple(np.array(layer, dtype=np.float64) for layer in values["layers_ms"])
         additive = AdditiveCosts(layers, float(values["fixed_ms"]))
-        return LatencyModel(SearchSpace.from_json(values["space"]), additive, tuple(values["error"]))
+        return LatencyModel(
+            SearchSpace.from_json(values["space"]),
+            additive,
+            tuple(tuple(arch) for arch in values["archs"]),
+            tuple(values["measured_ms"]),
+            tuple(values["error"]),
+        )
 
 
 def fit_latency(
@@ -328,7 +340,8 @@ def fit_latency(
             without = _fit(space, archs[rest], measured[rest], costs)
             predicted = float(without.total(archs[[left_out]])[0])
             errors.append(float(measured[left_out] / predicted - 1.0))
-    return LatencyModel(space, additive, tuple(errors))
+    rows = tuple(tuple(int(index) for index in arch) for arch in archs)
+    return LatencyModel(space, additive, rows, tuple(float(m) for m in measured), tuple(errors))
 
 
 def _fit(space: SearchSpace, archs: Archs, measured: Floats, prior: AdditiveCosts | None) -> AdditiveCosts:

@@ -1,0 +1,79 @@
+"""Networks of a search space: the supernet that holds every choice, and the network of one architecture."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hurricane.nn.block import Block, FoldedWeights, Normalisation
+from hurricane.space import SearchSpace
+
+
+class Supernet(nn.Module):
+    """Every choice of every layer with weights of its own; a path says which of them run.
+
+    `supernet(images, path)`: images (n, 3, image_size, image_size) in [0, 1], path one index a layer,
+    result logits (n, classes). Nothing is ever "active": the path is an argument.
+    """
+
+    def __init__(
+        self, space: SearchSpace, mean: tuple[float, ...] = (0.5,) * 3, std: tuple[float, ...] = (0.25,) * 3
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.normalisation = Normalisation(mean, std)
+        self.stem = Block(space.stem)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({choice: Block(layer.spec(choice)) for choice in layer.choices})
+            for layer in space.layers
+        )
+        self.head, self.classifier = (Block(spec) for spec in space.tail)
+
+    def forward(self, images: Tensor, path: Sequence[int]) -> Tensor:
+        x = self.normalisation(images)
+        for block in self.blocks(path):
+            x = block(x)
+        return x
+
+    def blocks(self, path: Sequence[int]) -> Iterator[Block]:
+        """The blocks on a path in order: stem, one a layer, head, classifier."""
+        yield self.stem
+        for choices, layer, index in zip(self.layers, self.space.layers, path, strict=True):
+            assert isinstance(choices, nn.ModuleDict)
+            block = choices[layer.choices[index]]
+            assert isinstance(block, Block)
+            yield block
+        yield self.head
+        yield self.classifier
+
+    def inherit(self, other: "Supernet") -> None:
+        """Take over the weights of every block that `other` has under the same layer and choice."""
+        theirs = other.state_dict()
+        ours = self.state_dict()
+        self.load_state_dict({**ours, **{key: theirs[key] for key in ours if key in theirs}})
+
+    def extract(self, path: Sequence[int]) -> "FixedNetwork":
+        """The network of one architecture with a copy of this supernet's weights."""
+        names = [(name,) for name in self.space.names(list(path))]
+        network = FixedNetwork(self.space.narrow(names))
+        network.inherit(self)
+        network.normalisation.load_state_dict(self.normalisation.state_dict())
+        return network
+
+
+class FixedNetwork(Supernet):
+    """The network of one architecture: a supernet of a space with one choice a layer, whose path is known."""
+
+    def __init__(
+        self, space: SearchSpace, mean: tuple[float, ...] = (0.5,) * 3, std: tuple[float, ...] = (0.25,) * 3
+    ) -> None:
+        assert space.size == 1
+        super().__init__(space, mean, std)
+
+    def forward(self, images: Tensor, path: Sequence[int] | None = None) -> Tensor:
+        return super().forward(images, path or (0,) * len(self.space.layers))
+
+    def folded(self) -> tuple[FoldedWeights, ...]:
+        """Folded weights of each operator in order, as the exporter takes them."""
+        with torch.no_grad():
+            return tuple(block.folded() for block in self.blocks((0,) * len(self.space.layers)))

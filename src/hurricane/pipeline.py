@@ -1,0 +1,275 @@
+"""The order of the steps; which of them are fresh, which stale or missing, and why; and running them.
+
+The run folder is the state: a step is fresh when its record carries the hash (`key`) of what it would be made from
+now. Running again does only what is missing or stale.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hurricane import config as config_file
+from hurricane import devices
+from hurricane.config import Config
+from hurricane.errors import ConfigError, HurricaneError, RunError
+from hurricane.runs import Run, write_text
+from hurricane.space import SKELETONS
+from hurricane.steps import feasibility, profile, specialize
+from hurricane.steps.job import Job, SilentView, View
+
+COMMANDS = ("profile", "specialize", "train", "search", "retrain", "export", "verify", "report")
+CONFIG_FILE = "config.toml"
+# Without a preset: up to this many pixels "tiny", above it "mobile".
+TINY_UP_TO = 64
+LARGEST_DEFAULT = 224
+# Smaller pictures first where training at full size could not end in time: (pictures a second per MMAC, see plan).
+IMAGE_SIZES = (224, 192, 160, 128, 112, 96)
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """One step of a run: "done", "stale" or "missing", and why."""
+
+    command: str
+    state: str
+    reason: str
+
+
+def step(command: str) -> ModuleType:
+    """The module of a step, imported when it is needed (training brings torch)."""
+    if command == "profile":
+        return profile
+    if command == "specialize":
+        return specialize
+    from importlib import import_module
+
+    return import_module(f"hurricane.steps.{'supernet' if command == 'train' else command}")
+
+
+def start(folder: Path, config: Config, view: View, *, command: str, settings: Sequence[str] = ()) -> Job:
+    """The job of a run folder: a new run, or the one that is there with its settings changed.
+
+    A new run is checked as far as is possible in seconds (device, budget, pictures); where that fails, nothing of
+    it stays. Raises RunError where the folder belongs to other data, device, preset, image size or classes.
+    """
+    if not Run.exists(folder):
+        return _created(folder, config, view, command)
+    run = Run.open(folder)
+    job = Job(run, config, view)
+    _check_identity(job)
+    if any(word.replace(" ", "") == "space.width=auto" for word in settings):
+        run.decide("width", None)
+    write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
+    return job
+
+
+def _created(folder: Path, config: Config, view: View, command: str) -> Job:
+    existed = folder.exists()
+    identity = _identity(Job(Run(folder), config, view))
+    created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    run = Run.create(folder, {"created": created, "command": command, "identity": identity, "seconds": {}})
+    try:
+        write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
+        job = Job(run, config, view)
+        feasibility.decide(job)
+        len(job.pictures.train.labels)  # decodes: broken pictures are told before hours of work
+    except HurricaneError:
+        shutil.rmtree(folder, ignore_errors=True)
+        if existed:
+            folder.mkdir(exist_ok=True)
+        raise
+    return job
+
+
+def ask_for_budget(config: Config, view: View) -> str:
+    """What the space costs on the device, in a sentence that asks for a budget; nothing is kept."""
+    with tempfile.TemporaryDirectory() as scratch:
+        job = _provisional(Path(scratch), config, view)
+        width = 1.0 if config.space.width == "auto" else config.space.width
+        cheap, dear = feasibility.check(job, width)
+    return (
+        f"a budget is needed: on {job.device.name} networks of this space (width {width:g}) take "
+        f"{cheap:.3g} ms (fastest) to {dear:.3g} ms (slowest); give one with --max-latency, "
+        f"as in --max-latency {(cheap * dear) ** 0.5:.2g}ms"
+    )
+
+
+def dry_run(folder: Path, config: Config) -> list[StepState]:
+    """What `run` would find done, stale or missing; checks data and device and writes nothing."""
+    if Run.exists(folder):
+        job = Job(Run.open(folder), config)
+        _check_identity(job)
+        return states(job)
+    with tempfile.TemporaryDirectory() as scratch:
+        return states(_provisional(Path(scratch), config, SilentView()))
+
+
+def _provisional(scratch: Path, config: Config, view: View) -> Job:
+    """A job of a run that is thrown away."""
+    identity = _identity(Job(Run(scratch), config, view))
+    run = Run.create(scratch, {"identity": identity, "seconds": {}})
+    return Job(run, config, view)
+
+
+def reopen(folder: Path, settings: Sequence[str], view: View) -> Job:
+    """The job of an existing run folder, with some settings changed."""
+    run = Run.open(folder)
+    config = config_file.with_settings(config_file.load(run.path(CONFIG_FILE)), settings)
+    return start(folder, config, view, command="", settings=settings)
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    facts = job.source.facts
+    size = image_size(job.config, facts.short_side, facts.pictures)
+    preset = job.config.space.preset
+    if preset == "auto":
+        preset = "tiny" if size <= TINY_UP_TO else "mobile"
+    if preset not in SKELETONS:
+        raise ConfigError(f"there is no preset {preset!r}; there are {' and '.join(SKELETONS)}")
+    return {
+        "data": job.config.data.path or "digits",
+        "fingerprint": facts.fingerprint,
+        "classes": list(facts.classes),
+        "device": job.device.name,
+        "preset": preset,
+        "image_size": size,
+        "flip": facts.flip,
+    }
+
+
+def _check_identity(job: Job) -> None:
+    identity, config = job.run.facts()["identity"], job.config
+    asked: dict[str, Any] = {"device": devices.open_device(config.device).name}
+    if config.space.preset != "auto":
+        asked["preset"] = config.space.preset
+    if config.space.image_size != "auto":
+        asked["image_size"] = config.space.image_size
+    asked["classes"] = list(job.source.facts.classes)
+    asked["fingerprint"] = job.source.facts.fingerprint
+    for name, value in asked.items():
+        if identity[name] != value:
+            what = "data" if name == "fingerprint" else name.replace("_", " ")
+            found = "" if name == "fingerprint" else f" ({identity[name]}, not {value})"
+            raise RunError(f"{job.run.folder} belongs to other {what}{found}; choose a new folder with --out")
+
+
+def image_size(config: Config, short_side: int, pictures: int) -> int:
+    """Pixels to train at: as asked, else the pictures' short side, smaller where the time plan needs it.
+
+    A network of the mobile preset trains at about 2 GMAC/s on two cores (docs/measuring.md) and costs about
+    350 MMAC at 224 pixels; fewer than 40 passes over the pictures in the time there is are too few to learn from.
+    """
+    if config.space.image_size != "auto":
+        if not 8 <= config.space.image_size <= 1024:
+            raise ConfigError(
+                f"an image size of {config.space.image_size} is out of range; give 8 to 1024 pixels"
+            )
+        return config.space.image_size
+    largest = max(8, min(short_side, LARGEST_DEFAULT))
+    if largest <= TINY_UP_TO:
+        return largest
+    seconds = config.run.time_limit_s or (25 * 60.0 if pictures <= 2000 else 4 * 3600.0)
+    for size in (largest, *(size for size in IMAGE_SIZES if size < largest)):
+        macs = 350e6 * (size / 224) ** 2
+        if seconds * 2.0e9 / macs >= 40 * pictures * 0.8:
+            return size
+    return min(largest, IMAGE_SIZES[-1])
+
+
+def states(job: Job) -> list[StepState]:
+    """What is done, stale or missing, in order."""
+    found, blocked = [], ""
+    for command in COMMANDS:
+        module = step(command)
+        record = job.run.record(module.NAME)
+        if record is None:
+            found.append(StepState(command, "missing", blocked or "it was never finished"))
+            blocked = blocked or f"{command} comes first"
+        elif blocked:
+            found.append(StepState(command, "stale", f"{blocked.split()[0]} has to be done again"))
+        elif module.key(job) != record["key"]:
+            found.append(StepState(command, "stale", "its settings, or what it was made from, changed"))
+            blocked = f"{command} comes first"
+        else:
+            found.append(StepState(command, "done", ""))
+    return found
+
+
+def perform(job: Job, command: str, *, force: bool = False) -> bool:
+    """Do one step unless it is fresh; whether it was done. RunError where a step before it is missing."""
+    module = step(command)
+    key_now = module.key(job)
+    if key_now is None and command == "profile":
+        feasibility.decide(job)
+        key_now = module.key(job)
+    if key_now is None:
+        earlier = next(s for s in states(job) if s.state != "done").command
+        raise RunError(
+            f"{command} needs what {earlier} makes; run `hurricane {earlier} {job.run.folder}` first"
+        )
+    record = job.run.record(module.NAME)
+    if record is not None and record["key"] == key_now and not force:
+        return False
+    started = time.monotonic()
+    module.perform(job)
+    seconds = dict(job.run.facts()["seconds"])
+    seconds[command] = round(time.monotonic() - started, 1)
+    job.run.update(seconds=seconds)
+    return True
+
+
+def run(job: Job, *, until: str = "report", on_step: Callable[[str, bool], None] | None = None) -> int:
+    """All steps in order, up to `until`; exit status 0 (budget kept, or not yet judged) or 1 (missed).
+
+    Where the exported file misses the budget, that finalist is put aside, the latency model corrected by what was
+    measured, and the next one retrained, `verify.candidates` times at most.
+    """
+    wanted = COMMANDS[: COMMANDS.index(until) + 1]
+    feasibility.decide(job)
+
+    def do(command: str) -> None:
+        if on_step is not None:
+            on_step(command, False)
+        perform(job, command)
+        if on_step is not None:
+            on_step(command, True)
+
+    for command in wanted:
+        do(command)
+        if command == "verify":
+            _next_candidates(job, do)
+    return exit_status(job)
+
+
+def _next_candidates(job: Job, do: Callable[[str], None]) -> None:
+    from hurricane.steps import search, verify
+
+    for attempt in range(1, job.config.verify.candidates + 1):
+        record = job.run.record(verify.NAME)
+        assert record is not None
+        verdict = record["verdict"]
+        left = len(_finalists(job)) - len(search.rejected(job))
+        if verdict["within"] or attempt == job.config.verify.candidates or left <= 1:
+            return
+        job.view.say("the exported model misses the budget: taking the next candidate")
+        search.reject(job, verdict)
+        for command in ("retrain", "export", "verify"):
+            do(command)
+
+
+def _finalists(job: Job) -> list[Any]:
+    from hurricane.steps import search
+
+    record = job.run.record(search.NAME)
+    return [] if record is None else list(record["finalists"])
+
+
+def exit_status(job: Job) -> int:
+    """0 where the budget is kept or nothing was verified yet, 1 where it was missed."""
+    record = job.run.record("verify")
+    return 1 if record is not None and not record["verdict"]["within"] else 0

@@ -1,0 +1,150 @@
+"""What every step is given: the run folder, the settings, the device, and somebody to tell."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from hurricane.config import Config
+from hurricane.data import DataSource, Pictures, open_source
+from hurricane.devices import Device, open_device
+from hurricane.errors import ConfigError
+from hurricane.latency import LatencyModel
+from hurricane.runs import Run, digest, read_json
+from hurricane.space import SearchSpace, preset
+
+
+class Bar(Protocol):
+    """One progress bar."""
+
+    def advance(self, amount: float) -> None:
+        """So much more is done."""
+        ...
+
+
+class View(Protocol):
+    """Whoever watches: the terminal, plain lines, or nobody."""
+
+    def say(self, text: str) -> None:
+        """Tell one line."""
+        ...
+
+    def bar(self, label: str, total: float) -> Any:
+        """A context manager that gives a Bar."""
+        ...
+
+
+class SilentView:
+    """A view that shows nothing."""
+
+    def say(self, text: str) -> None:
+        return None
+
+    @contextmanager
+    def bar(self, label: str, total: float) -> Iterator[Bar]:
+        yield _NoBar()
+
+
+class _NoBar:
+    def advance(self, amount: float) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run at work. What is opened once (device, pictures, space) is kept here for all steps."""
+
+    run: Run
+    config: Config
+    view: View = field(default_factory=SilentView)
+
+    @cached_property
+    def device(self) -> Device:
+        """The target device, opened."""
+        return open_device(self.config.device)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the run belongs to: data, classes, device, preset, image size (`run.json`)."""
+        identity: dict[str, Any] = self.run.facts()["identity"]
+        return identity
+
+    @cached_property
+    def source(self) -> DataSource:
+        """Where the pictures come from."""
+        return open_source(self.config.data.path or None)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The decoded pictures of all splits."""
+        with self.view.bar("decoding pictures", self.source.facts.pictures) as bar:
+            done = 0
+
+            def progress(now: int, total: int) -> None:
+                nonlocal done
+                bar.advance(now - done)
+                done = now
+
+            return self.source.load(
+                self.identity["image_size"],
+                self.config.run.seed,
+                rank_fraction=self.config.data.rank_fraction,
+                test_fraction=self.config.data.test_fraction,
+                cache=self.run.path("data"),
+                progress=progress,
+            )
+
+    @property
+    def flip(self) -> bool:
+        """Whether training mirrors pictures."""
+        flip = self.config.data.flip
+        return bool(self.identity["flip"]) if flip == "auto" else flip
+
+    @property
+    def threads(self) -> int:
+        """Threads for training."""
+        threads = self.config.run.threads
+        return len(os.sched_getaffinity(0)) if threads == "auto" else threads
+
+    @property
+    def budget_ms(self) -> float:
+        """The budget; ConfigError where none was given."""
+        if self.config.max_ms is None:
+            raise ConfigError("a budget is needed for this step; give one with --max-latency, as in 3ms")
+        return self.config.max_ms
+
+    @property
+    def data_key(self) -> str:
+        """Hash of what decides which pictures are in which split."""
+        data = self.config.data.model_dump(mode="json", exclude={"path", "flip"})
+        names = ("fingerprint", "image_size", "classes")
+        return digest([data, self.config.run.seed, *(self.identity[name] for name in names)])
+
+    def space_at(self, width: float) -> SearchSpace:
+        """The full space of the run's preset at a width."""
+        return preset(
+            self.identity["preset"],
+            self.identity["image_size"],
+            len(self.identity["classes"]),
+            width=width,
+            depth=self.config.space.depth,
+            choices=self.config.space.choices,
+        )
+
+    @property
+    def full_space(self) -> SearchSpace:
+        """The space that is profiled: every choice, at the width that was decided."""
+        width = self.config.space.width
+        return self.space_at(self.run.decision("width")["value"] if width == "auto" else width)
+
+    @property
+    def small_space(self) -> SearchSpace:
+        """The hardware-aware space."""
+        return SearchSpace.from_json(read_json(self.run.path("space", "space.json")))
+
+    @property
+    def latency_model(self) -> LatencyModel:
+        """The latency model of the hardware-aware space, with what searching and verifying added to it."""
+        return LatencyModel.from_json(read_json(self.run.path("space", "latency_model.json")))

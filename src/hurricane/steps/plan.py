@@ -1,0 +1,239 @@
+"""How long to train and search: lengths that follow from data and settings, cut to a time limit when there is one.
+
+Without a limit nothing here looks at a clock, so equal settings give equal lengths. With one, the run measures
+its own speed first, and the lengths are recorded before they are used.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from hurricane.nn import Supernet
+from hurricane.runs import digest
+from hurricane.search import sample
+from hurricane.space import Archs
+from hurricane.steps.job import Job
+from hurricane.train.batches import tensor_of
+from hurricane.train.loop import PRECISIONS, Recipe, train
+from hurricane.train.scoring import logits_of
+
+# Training on two cores does about this much (forward multiply-accumulates of a picture, all passes counted in):
+# only used to size small data sets without a limit, so that they end within half an hour (see docs/measuring.md).
+ASSUMED_MACS_PER_S = 2.0e9
+ASSUMED_PICTURES_PER_S = 1200.0
+SMALL_DATA = 2000
+SMALL_DATA_SECONDS = 20 * 60.0
+# bf16 must be this much faster than fp32 before it is worth its lost digits.
+WORTHWHILE = 1.2
+MINIMUM = {"stage1": 8, "stage2": 6, "retrain": 12, "evaluations": 60, "random_evaluations": 30}
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Epochs of the two supernet stages and of retraining, and architectures scored by search and at random."""
+
+    stage1: int
+    stage2: int
+    retrain: int
+    evaluations: int
+    random_evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Measured here: pictures trained and scored per second, and the precision that was faster."""
+
+    train: float
+    score: float
+    precision: str
+
+
+def default_lengths(job: Job, mean_macs: float) -> Lengths:
+    """Lengths from the number of pictures alone; small data sets end within half an hour on two cores."""
+    pictures = len(job.pictures.train.labels)
+    lengths = Lengths(
+        stage1=int(np.clip(360_000 // pictures, 10, 90)),
+        stage2=int(np.clip(240_000 // pictures, 8, 60)),
+        retrain=int(np.clip(480_000 // pictures, 15, 100)),
+        evaluations=200,
+        random_evaluations=100,
+    )
+    if pictures <= SMALL_DATA:
+        per_s = min(ASSUMED_PICTURES_PER_S, ASSUMED_MACS_PER_S / mean_macs)
+        lengths = fitted(lengths, SMALL_DATA_SECONDS, lambda plan: total_seconds(job, plan, per_s, 3 * per_s))
+    return _overridden(job, lengths)
+
+
+def _overridden(job: Job, lengths: Lengths) -> Lengths:
+    """Lengths that the settings give stand as given."""
+    config = job.config
+    given: dict[str, Any] = {
+        "stage1": config.supernet.epochs,
+        "stage2": config.supernet.epochs,
+        "retrain": config.retrain.epochs,
+        "evaluations": config.search.evaluations,
+        "random_evaluations": config.search.random_evaluations,
+    }
+    lengths = replace(lengths, **{name: value for name, value in given.items() if value != "auto"})
+    return replace(lengths, stage2=0) if config.supernet.stages == 1 else lengths
+
+
+def step_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: float) -> dict[str, float]:
+    """Expected seconds of each step at these speeds (pictures a second)."""
+    training = len(job.pictures.train.labels)
+    everything = training + len(job.pictures.rank.labels)
+    section = job.config.search
+    scored = min(section.rank_pictures, len(job.pictures.rank.labels)) + min(
+        section.recalibration_pictures, training
+    )
+    stages = 1 if lengths.stage2 == 0 else 2
+    searched = (stages - 1) * lengths.evaluations + lengths.evaluations + lengths.random_evaluations
+    return {
+        "supernet stage 1": lengths.stage1 * training / train_per_s,
+        "supernet stage 2": lengths.stage2 * training / train_per_s,
+        "search": searched * scored / score_per_s,
+        "retrain": lengths.retrain * everything / train_per_s,
+    }
+
+
+def total_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: float) -> float:
+    """Sum of `step_seconds`."""
+    return sum(step_seconds(job, lengths, train_per_s, score_per_s).values())
+
+
+def fitted(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]) -> Lengths:
+    """Lengths cut until they fit, what hurts least first; the minimum where nothing fits.
+
+    Order: random evaluations (they only serve the report), evaluations to half, supernet and retraining together,
+    evaluations to the minimum.
+    """
+    if seconds(lengths) <= limit_s:
+        return lengths
+    floor = Lengths(**{name: min(getattr(lengths, name), least) for name, least in MINIMUM.items()})
+    lengths = replace(lengths, random_evaluations=floor.random_evaluations)
+    half = max(floor.evaluations, lengths.evaluations // 2)
+    for share in np.linspace(1.0, 0.0, 101):
+        evaluations = max(half, round(lengths.evaluations * share))
+        cut = replace(lengths, evaluations=min(lengths.evaluations, evaluations))
+        if share > 0.5 and seconds(cut) <= limit_s:
+            return cut
+        names = ("stage1", "stage2", "retrain")
+        epochs = {n: max(getattr(floor, n), int(getattr(lengths, n) * share)) for n in names}
+        if share <= 0.5:
+            epochs = {n: max(getattr(floor, n), int(getattr(lengths, n) * share * 2)) for n in names}
+            cut = replace(lengths, evaluations=half, **epochs)
+            if seconds(cut) <= limit_s:
+                return cut
+    return floor
+
+
+def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
+    """The plan of this run: recorded before it is used, measured once, reused on resume."""
+    key_now = key(job)
+    known = job.run.decision("plan")
+    if known is not None and known["key"] == key_now:
+        return Lengths(**known["lengths"]), Speed(**known["speed"])
+    speed = measure_speed(job, model, archs)
+    mean_macs = float(model.space.macs(archs).mean())
+    wanted = default_lengths(job, mean_macs)
+    lengths = wanted
+    limit = job.config.run.time_limit_s
+    if limit:
+        # A twentieth and 20 seconds are left for measuring, exporting and verifying.
+        room = max(0.0, limit * 0.95 - 20.0 - spent_seconds(job))
+        lengths = _overridden(
+            job, fitted(wanted, room, lambda plan: total_seconds(job, plan, speed.train, speed.score))
+        )
+    estimate = step_seconds(job, lengths, speed.train, speed.score)
+    job.run.decide(
+        "plan",
+        {
+            "key": key_now,
+            "lengths": asdict(lengths),
+            "wanted": asdict(wanted),
+            "speed": asdict(speed),
+            "estimate_s": estimate,
+        },
+    )
+    _say(job, wanted, lengths, speed, estimate)
+    return lengths, speed
+
+
+def key(job: Job) -> str:
+    """Hash of everything that lengths follow from; None of it is measured."""
+    config = job.config
+    sections = [config.supernet, config.search, config.run]
+    return digest([*(s.model_dump(mode="json") for s in sections), config.retrain.epochs, job.data_key])
+
+
+def spent_seconds(job: Job) -> float:
+    """Seconds that the finished steps of this run took."""
+    return float(sum(job.run.facts().get("seconds", {}).values()))
+
+
+def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: dict[str, float]) -> None:
+    steps = ", ".join(f"{name} {seconds / 60:.1f} min" for name, seconds in estimate.items())
+    job.view.say(
+        f"speed here: {speed.train:.0f} pictures/s training, {speed.score:.0f} scoring ({speed.precision}); "
+        f"expected: {steps}"
+    )
+    cuts = [
+        f"{name} {getattr(wanted, name)} -> {getattr(lengths, name)}"
+        for name in MINIMUM
+        if getattr(lengths, name) < getattr(wanted, name)
+    ]
+    if cuts:
+        job.view.say(f"cut to keep the time limit: {', '.join(cuts)}")
+
+
+def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:
+    """Train and score a few batches with a copy of the model, in fp32 and, where unsettled, in bf16."""
+    section = job.config.supernet
+    choices = PRECISIONS if section.precision == "auto" else (section.precision,)
+    rates = {precision: _training_rate(job, model, archs, precision) for precision in choices}
+    precision = "fp32" if "fp32" in rates else choices[0]
+    if rates.get("bf16", 0.0) > WORTHWHILE * rates[precision]:
+        precision = "bf16"
+    images = tensor_of(job.pictures.train.images[:128])
+    started, seen = time.perf_counter(), 0
+    for path in archs[:6].tolist():
+        logits_of(model, path, [images], precision)
+        seen += len(images)
+    return Speed(rates[precision], seen / (time.perf_counter() - started), precision)
+
+
+def _training_rate(job: Job, model: Supernet, archs: Archs, precision: str) -> float:
+    section = job.config.supernet
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    n = min(len(job.pictures.train.labels), 8 * section.batch_size)
+    recipe = Recipe(1, section.batch_size, 1e-4, 0.0, 0.0, 0.0, precision)
+    pictures = job.pictures.train
+    rate = 0.0
+    # The first pass also pays for choosing kernels; the second one is the figure.
+    for _ in range(2):
+        started = time.perf_counter()
+        train(
+            model,
+            pictures.images[:n],
+            pictures.labels[:n],
+            recipe,
+            lambda steps, rng: archs[np.arange(steps) % len(archs)],
+        )
+        rate = n / (time.perf_counter() - started)
+    model.load_state_dict(state)
+    return rate
+
+
+def typical_archs(job: Job, seed: int = 0) -> Archs:
+    """Some architectures of the hardware-aware space within the budget."""
+    return sample(job.small_space, 16, seed=seed, cost=job.latency_model, max_ms=job.budget_ms)
+
+
+def seeded(job: Job, salt: int) -> None:
+    """Make torch's initial weights follow from the run's seed."""
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.config.run.seed * 1000 + salt)

@@ -1,0 +1,109 @@
+"""Retrain: the winner trained to the end, from the supernet's weights (or from scratch)."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from hurricane.nn import FixedNetwork
+from hurricane.runs import append_row, digest, writing
+from hurricane.space import Archs
+from hurricane.steps import plan, search, supernet
+from hurricane.steps.job import Job
+from hurricane.train.loop import Epoch, Recipe, train
+
+NAME = "retrain"
+# Inherited weights need less of a push than random ones.
+LEARNING_RATES = {"supernet": 0.05, "scratch": 0.1}
+
+
+def key(job: Job) -> str | None:
+    """Hash of the chosen architecture, the supernet, pictures and settings."""
+    finalist, record = search.chosen(job), job.run.record(search.NAME)
+    if finalist is None or record is None or record["key"] != search.key(job):
+        return None
+    section = job.config.retrain.model_dump(mode="json")
+    return digest([record["key"], finalist["architecture"], section, job.data_key, job.flip])
+
+
+def perform(job: Job) -> None:
+    """Train the chosen finalist on training and ranking pictures; the test split stays closed."""
+    finalist, key_now = search.chosen(job), key(job)
+    assert finalist is not None
+    assert key_now is not None
+    plan.seeded(job, 3)
+    network = network_of(job, finalist["architecture"])
+    big = supernet.load(job)
+    lengths, speed = plan.prepare(job, big, plan.typical_archs(job))
+    section = job.config.retrain
+    if section.start == "supernet":
+        network.inherit(big)
+    elif section.init:
+        supernet.start_from(job, network, Path(section.init))
+    del big
+    # Candidates are ranked no more, so the ranking pictures may be learned from.
+    train_split, rank_split = job.pictures.train, job.pictures.rank
+    images = np.concatenate([train_split.images, rank_split.images])
+    labels = np.concatenate([train_split.labels, rank_split.labels])
+    rate = section.learning_rate
+    recipe = Recipe(
+        epochs=lengths.retrain,
+        batch_size=min(section.batch_size, max(2, len(labels) // 4)),
+        learning_rate=LEARNING_RATES[section.start] if rate == "auto" else rate,
+        momentum=section.momentum,
+        weight_decay=section.weight_decay,
+        label_smoothing=section.label_smoothing,
+        precision=speed.precision,
+        flip=job.flip,
+        seed=job.config.run.seed,
+    )
+    folder = job.run.path(NAME)
+    checkpoint = folder / f"{key_now}.safetensors"
+    for path in folder.glob("*.safetensors"):
+        if path not in (checkpoint, folder / "model.safetensors"):
+            path.unlink()
+
+    def told(epoch: Epoch) -> None:
+        append_row(folder / "curve.jsonl", {"key": key_now, **supernet.epoch_row(epoch)})
+        if epoch.number % max(1, lengths.retrain // 5) == 0:
+            job.view.say(
+                f"epoch {epoch.number} of {lengths.retrain}: loss {epoch.loss:.3f}, "
+                f"{epoch.accuracy:.1%} of the augmented training pictures recognised"
+            )
+
+    with job.view.bar("retraining the winner", lengths.retrain * len(labels)) as bar:
+        train(
+            network,
+            images,
+            labels,
+            recipe,
+            _only_path,
+            checkpoint=checkpoint,
+            on_epoch=told,
+            on_step=bar.advance,
+        )
+    with writing(folder / "model.safetensors") as scratch:
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, scratch)
+    job.run.finish(NAME, key_now, finalist=finalist, epochs=lengths.retrain, start=section.start)
+    checkpoint.unlink(missing_ok=True)
+
+
+def load(job: Job) -> FixedNetwork:
+    """The retrained network, in evaluation mode."""
+    record = job.run.record(NAME)
+    assert record is not None
+    network = network_of(job, record["finalist"]["architecture"])
+    network.load_state_dict(load_file(job.run.path(NAME, "model.safetensors")))
+    network.eval()
+    return network
+
+
+def network_of(job: Job, names: list[str]) -> FixedNetwork:
+    """An untrained network of an architecture given by choice names."""
+    space = job.small_space.narrow([(name,) for name in names])
+    return FixedNetwork(space, job.pictures.mean, job.pictures.std)
+
+
+def _only_path(steps: int, rng: np.random.Generator) -> Archs:
+    # A fixed network knows its path: an empty one stands for it.
+    return np.zeros((steps, 0), dtype=np.int64)

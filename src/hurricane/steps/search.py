@@ -1,0 +1,147 @@
+"""Search: evolution over the last stage under the budget, random search beside it, and the finalists on the device.
+
+The best architectures are measured whole on the device before anything is retrained: latency does not depend on
+weights. What they measure corrects the latency model; where none of them keeps the budget, the search goes on with
+the corrected model.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hurricane.devices import measure_architectures
+from hurricane.latency import LatencyModel, fit_latency
+from hurricane.nn import Supernet
+from hurricane.runs import append_row, digest, read_rows
+from hurricane.search import EvolutionResult, Scored
+from hurricane.space import SearchSpace
+from hurricane.steps import plan, profile, stage_search, supernet
+from hurricane.steps.job import Job
+
+NAME = "search"
+ROUNDS = 3
+
+
+def key(job: Job) -> str | None:
+    """Hash of supernet and settings."""
+    record = job.run.record(supernet.NAME)
+    if record is None or record["key"] != supernet.key(job):
+        return None
+    return digest([record["key"], job.config.search.model_dump(mode="json"), job.config.verify.candidates])
+
+
+def perform(job: Job) -> None:
+    """Search, search at random, measure the finalists; writes scores as it goes."""
+    plan.seeded(job, 2)
+    model = supernet.load(job)
+    stage = supernet.last_stage(job)
+    lengths, speed = plan.prepare(job, model, plan.typical_archs(job))
+    key_now = key(job)
+    assert key_now is not None
+    folder = job.run.path(NAME)
+    cost: LatencyModel = job.latency_model
+    finalists: list[dict[str, Any]] = []
+    for attempt in range(ROUNDS):
+        result = stage_search.evolved(
+            job, model, stage.space, cost, lengths.evaluations, speed.precision, folder, key_now
+        )
+        measured, cost = _measured(job, stage.space, result, cost)
+        finalists += [row for row in measured if row not in finalists]
+        if any(row["fits"] for row in finalists):
+            break
+        if attempt + 1 < ROUNDS:
+            job.view.say(
+                "none of the best keeps the budget when measured: searching again, latency corrected"
+            )
+    rival = _random(job, model, stage.space, lengths.random_evaluations, speed.precision)
+    _say(job, finalists, rival)
+    history = [_scored_row(scored) for scored in result.history]
+    random_rows = [] if rival is None else [_scored_row(scored) for scored in rival.history]
+    finalists.sort(key=lambda row: (not row["fits"], -row["score"] if row["fits"] else row["measured_ms"]))
+    job.run.finish(NAME, key_now, finalists=finalists, history=history, random=random_rows)
+
+
+def chosen(job: Job) -> dict[str, Any] | None:
+    """The finalist to retrain: the best that keeps the budget and was not rejected since, or None."""
+    record = job.run.record(NAME)
+    if record is None:
+        return None
+    gone = {tuple(row["architecture"]) for row in rejected(job)}
+    left: list[dict[str, Any]] = [
+        row for row in record["finalists"] if tuple(row["architecture"]) not in gone
+    ]
+    return left[0] if left else None
+
+
+def rejected(job: Job) -> list[dict[str, Any]]:
+    """Finalists whose exported model missed the budget."""
+    record = job.run.record(NAME)
+    rows = read_rows(job.run.path(NAME, "rejected.jsonl"))
+    return [row for row in rows if record is not None and row.get("key") == record["key"]]
+
+
+def reject(job: Job, verdict: dict[str, Any]) -> None:
+    """Put a finalist aside: its exported model was measured above the budget."""
+    record = job.run.record(NAME)
+    assert record is not None
+    names = ("architecture", "predicted_ms", "measured_ms", "within")
+    append_row(
+        job.run.path(NAME, "rejected.jsonl"),
+        {"key": record["key"], **{name: verdict[name] for name in names}},
+    )
+
+
+def _measured(
+    job: Job, space: SearchSpace, result: EvolutionResult, cost: LatencyModel
+) -> tuple[list[dict[str, Any]], LatencyModel]:
+    """The best architectures measured whole, and the latency model with what that taught."""
+    best = sorted(result.history, key=lambda scored: -scored.score)[: job.config.search.measured]
+    archs = np.array([scored.indices for scored in best])
+    with job.view.bar("measuring the finalists", len(best)) as bar:
+        samples = measure_architectures(
+            job.device, space, archs, rounds=job.config.verify.rounds, seconds=job.config.profile.seconds
+        )
+        bar.advance(len(best))
+    predicted = cost.predict(space, archs)
+    limit = job.budget_ms * (1.0 - job.config.search.margin / 2)
+    rows = [
+        {
+            "architecture": list(scored.choices),
+            "score": scored.score,
+            "predicted_ms": float(predicted[i]),
+            "measured_ms": samples[i].median_ms,
+            "fits": samples[i].median_ms <= limit,
+        }
+        for i, scored in enumerate(best)
+    ]
+    whole = job.small_space
+    archs = np.concatenate([np.array(cost.archs), whole.translate(archs, space)])
+    measured = [*cost.measured_ms, *(sample.median_ms for sample in samples)]
+    return rows, fit_latency(whole, archs, measured, prior=profile.load(job))
+
+
+def _random(
+    job: Job, model: Supernet, space: SearchSpace, evaluations: int, precision: str
+) -> EvolutionResult | None:
+    """Random search under the same budget with the same judge: always reported beside the result."""
+    if evaluations == 0:
+        return None
+    key_now = key(job)
+    assert key_now is not None
+    folder = job.run.path(NAME)
+    return stage_search.evolved(
+        job, model, space, job.latency_model, evaluations, precision, folder, key_now, at_random=True
+    )
+
+
+def _say(job: Job, finalists: list[dict[str, Any]], rival: EvolutionResult | None) -> None:
+    best = max(finalists, key=lambda row: (row["fits"], row["score"]))
+    line = f"best: score {best['score']:.1%}, predicted {best['predicted_ms']:.3g} ms, "
+    line += f"measured {best['measured_ms']:.3g} ms"
+    if rival is not None:
+        line += f"; random search of {len(rival.history)}: {rival.best.score:.1%}"
+    job.view.say(line)
+
+
+def _scored_row(scored: Scored) -> dict[str, Any]:
+    return {"architecture": list(scored.choices), "cost_ms": scored.cost_ms, "score": scored.score}

@@ -1,0 +1,217 @@
+"""Train: the one-shot supernet in two stages, later layers first (arXiv 1910.11609), or in one (SPOS).
+
+Stage 1 fixes every earlier layer to its most efficient operator, trains all choices of the later layers by
+single paths within the budget, and searches them. Stage 2 fixes the later layers as found, keeps their weights, and
+trains the choices of the earlier layers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from hurricane.errors import InfeasibleBudget, ModelError
+from hurricane.nn import Supernet
+from hurricane.runs import append_row, digest, file_digest, read_json, writing
+from hurricane.search import Sampler
+from hurricane.space import Archs, SearchSpace
+from hurricane.steps import plan, stage_search
+from hurricane.steps import specialize as space_step
+from hurricane.steps.job import Job
+from hurricane.train.loop import Epoch, PathDraw, Recipe, train
+
+NAME = "supernet"
+STAGE1, STAGE2 = "supernet/stage1", "supernet/stage2"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the narrowing of the hardware-aware space that it trains and searches."""
+
+    name: str
+    space: SearchSpace
+
+
+def key(job: Job) -> str | None:
+    """Hash of space, pictures, plan and settings."""
+    record = job.run.record(space_step.NAME)
+    if record is None:
+        return None
+    init = job.config.retrain.init
+    started_from = file_digest(Path(init)) if init and Path(init).is_file() else init
+    section = job.config.supernet.model_dump(mode="json")
+    return digest([record["key"], section, plan.key(job), job.flip, started_from])
+
+
+def perform(job: Job) -> None:
+    """Train both stages and search the first; leaves `supernet/weights.safetensors`."""
+    plan.seeded(job, 1)
+    pictures = job.pictures
+    model = Supernet(job.small_space, pictures.mean, pictures.std)
+    if job.config.retrain.init:
+        start_from(job, model, Path(job.config.retrain.init))
+    lengths, speed = plan.prepare(job, model, plan.typical_archs(job))
+    key_now = key(job)
+    assert key_now is not None
+    if job.config.supernet.stages == 1:
+        _train_stage(job, model, Stage(STAGE1, job.small_space), lengths.stage1, speed.precision, key_now)
+        later: list[str] | None = None
+    else:
+        first = stage1(job)
+        _train_stage(job, model, first, lengths.stage1, speed.precision, key_now)
+        later = _search_stage1(job, model, first, lengths.evaluations, speed.precision, key_now)
+        _train_stage(
+            job, model, stage2(job, later), lengths.stage2, speed.precision, digest([key_now, later])
+        )
+    with writing(job.run.path(NAME, "weights.safetensors")) as scratch:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, scratch)
+    job.run.finish(NAME, key_now, later=later, precision=speed.precision)
+
+
+def later_count(job: Job) -> int:
+    """Number of layers in the later group (the paper's reading here: 8 of 20)."""
+    given = job.config.supernet.later_layers
+    layers = len(job.small_space.layers)
+    return min(layers - 1, max(1, round(0.4 * layers))) if given == "auto" else min(layers - 1, max(1, given))
+
+
+def stage1(job: Job) -> Stage:
+    """Earlier layers fixed to their most efficient operator, or to the cheapest where the budget needs it."""
+    space, earlier = job.small_space, len(job.small_space.layers) - later_count(job)
+    efficient = read_json(job.run.path(space_step.NAME, "judgement.json"))["efficient"]
+    costs = job.latency_model.costs(space)
+    cheapest = [
+        layer.choices[int(cost.argmin())] for layer, cost in zip(space.layers, costs.layers, strict=True)
+    ]
+    for fixed in (efficient, cheapest):
+        narrowed = space.narrow(
+            [(fixed[i],) if i < earlier else layer.choices for i, layer in enumerate(space.layers)]
+        )
+        if job.latency_model.costs(narrowed).cheapest_ms <= 0.9 * job.budget_ms:
+            break
+    return Stage(STAGE1, narrowed)
+
+
+def stage2(job: Job, later: list[str]) -> Stage:
+    """Later layers fixed as found in stage 1."""
+    space, earlier = job.small_space, len(job.small_space.layers) - later_count(job)
+    names = [layer.choices if i < earlier else (later[i],) for i, layer in enumerate(space.layers)]
+    return Stage(STAGE2, space.narrow(names))
+
+
+def last_stage(job: Job) -> Stage:
+    """The stage whose space the final search looks through."""
+    record = job.run.record(NAME)
+    assert record is not None
+    return Stage(STAGE1, job.small_space) if record["later"] is None else stage2(job, record["later"])
+
+
+def load(job: Job) -> Supernet:
+    """The trained supernet."""
+    model = Supernet(job.small_space, job.pictures.mean, job.pictures.std)
+    model.load_state_dict(load_file(job.run.path(NAME, "weights.safetensors")))
+    return model
+
+
+def start_from(job: Job, model: Supernet, path: Path) -> None:
+    """Take over what fits by name and shape from a safetensors file; ModelError where nothing does."""
+    try:
+        tensors = load_file(path)
+    except Exception as error:
+        raise ModelError(
+            f"--init {path} cannot be read as safetensors ({error}); give a file of weights"
+        ) from error
+    ours = model.state_dict()
+    fitting = {k: v for k, v in tensors.items() if k in ours and v.shape == ours[k].shape}
+    if not any(k.startswith(("stem", "layers")) for k in fitting):
+        raise ModelError(
+            f"--init {path} holds no weights that fit this space; give a model.safetensors of a run of the same width"
+        )
+    model.load_state_dict({**ours, **fitting})
+    job.view.say(f"starting from {path}: {len(fitting)} of {len(ours)} tensors fit")
+
+
+def _paths_within(job: Job, stage: Stage, model: Supernet) -> PathDraw:
+    """Draws uniformly from the stage's architectures within the budget, as paths of the supernet."""
+    costs = job.latency_model.costs(stage.space)
+    try:
+        sampler = Sampler(stage.space, costs, job.budget_ms, 0.0)
+    except InfeasibleBudget:
+        sampler = Sampler(stage.space, costs, costs.cheapest_ms, 0.0)
+
+    def draw(steps: int, rng: np.random.Generator) -> Archs:
+        return model.space.translate(sampler.draw(steps, rng), stage.space)
+
+    return draw
+
+
+def _train_stage(job: Job, model: Supernet, stage: Stage, epochs: int, precision: str, key_now: str) -> None:
+    section, pictures = job.config.supernet, job.pictures
+    folder = job.run.path(*stage.name.split("/"))
+    checkpoint, curve = folder / f"{key_now}.safetensors", folder / "curve.jsonl"
+    _forget_others(folder, checkpoint)
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=min(section.batch_size, max(2, len(pictures.train.labels) // 4)),
+        learning_rate=section.learning_rate,
+        momentum=section.momentum,
+        weight_decay=section.weight_decay,
+        label_smoothing=section.label_smoothing,
+        precision=precision,
+        flip=job.flip,
+        seed=job.config.run.seed,
+    )
+
+    def told(epoch: Epoch) -> None:
+        append_row(curve, {"key": key_now, **epoch_row(epoch)})
+
+    label = f"training the supernet, {stage.name[-6:-1]} {stage.name[-1]}"
+    with job.view.bar(label, epochs * len(pictures.train.labels)) as bar:
+        train(
+            model,
+            pictures.train.images,
+            pictures.train.labels,
+            recipe,
+            _paths_within(job, stage, model),
+            checkpoint=checkpoint,
+            on_epoch=told,
+            on_step=bar.advance,
+        )
+
+
+def epoch_row(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as a row of a curve."""
+    return {
+        "epoch": epoch.number,
+        "pictures": epoch.pictures,
+        "loss": epoch.loss,
+        "accuracy": epoch.accuracy,
+        "seconds": epoch.seconds,
+    }
+
+
+def _forget_others(folder: Path, checkpoint: Path) -> None:
+    """Remove checkpoints of other settings: they would never be used again."""
+    for path in folder.glob("*.safetensors"):
+        if path != checkpoint:
+            path.unlink()
+
+
+def _search_stage1(
+    job: Job, model: Supernet, stage: Stage, evaluations: int, precision: str, key_now: str
+) -> list[str]:
+    result = stage_search.evolved(
+        job,
+        model,
+        stage.space,
+        job.latency_model,
+        evaluations,
+        precision,
+        job.run.path(*stage.name.split("/")),
+        key_now,
+    )
+    best = result.best
+    job.view.say(f"stage 1: best of {len(result.history)} scores {best.score:.1%} at {best.cost_ms:.3g} ms")
+    return list(best.choices)

@@ -1,0 +1,106 @@
+"""Verify: latency and accuracy of the exported file on the device. Here the test split is opened."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from hurricane.devices import Session, measure
+from hurricane.runs import digest, write_json
+from hurricane.steps import export, retrain, search
+from hurricane.steps.job import Job
+from hurricane.train.batches import tensor_of
+
+NAME = "verify"
+BATCH = 128
+
+
+def key(job: Job) -> str | None:
+    """Hash of the exported model, budget and settings."""
+    record = job.run.record(export.NAME)
+    if record is None or record["key"] != export.key(job):
+        return None
+    return digest(
+        [record["key"], job.budget_ms, job.config.verify.model_dump(mode="json", exclude={"candidates"})]
+    )
+
+
+def perform(job: Job) -> None:
+    """Measure the file, classify the test split with it, write `verify/verdict.json`."""
+    model = job.run.record(export.NAME)
+    finalist = search.chosen(job)
+    key_now = key(job)
+    assert model is not None
+    assert finalist is not None
+    assert key_now is not None
+    session = job.device.load(job.run.path(*model["model"].split("/")).read_bytes())
+    section = job.config.verify
+    with job.view.bar("measuring the exported model", 1) as bar:
+        samples = measure([session], rounds=section.rounds, seconds=section.seconds)[0]
+        bar.advance(1)
+    logits, logits_torch = _test_logits(job, session)
+    labels = job.pictures.test.labels
+    network = retrain.load(job)
+    arch = np.zeros((1, len(network.space.layers)), dtype=np.int64)
+    verdict = {
+        "device": job.identity["device"],
+        "budget_ms": job.budget_ms,
+        "predicted_ms": finalist["predicted_ms"],
+        "measured_ms": samples.median_ms,
+        "p10_ms": samples.p10_ms,
+        "p90_ms": samples.p90_ms,
+        "within": samples.median_ms <= job.budget_ms,
+        "unstable": samples.unstable,
+        "top1": _share(logits.argmax(1) == labels),
+        "top1_torch": _share(logits_torch.argmax(1) == labels),
+        "balanced_top1": balanced(logits.argmax(1), labels),
+        "test_pictures": len(labels),
+        "params": int(network.space.params(arch)[0]),
+        "macs": int(network.space.macs(arch)[0]),
+        "architecture": finalist["architecture"],
+        "model": model["model"],
+        "facts": dict(job.device.facts()),
+    }
+    write_json(job.run.path(NAME, "verdict.json"), verdict)
+    confusion = _confusion(logits.argmax(1), labels, len(job.identity["classes"]))
+    job.run.finish(NAME, key_now, verdict=verdict, confusion=confusion.tolist())
+    job.view.say(sentence(verdict))
+
+
+def sentence(verdict: dict[str, Any]) -> str:
+    """The verdict in words."""
+    kept = "keeps the budget" if verdict["within"] else "MISSES the budget"
+    return (
+        f"{kept}: measured {verdict['measured_ms']:.4g} ms (p90 {verdict['p90_ms']:.4g}) of "
+        f"{verdict['budget_ms']:.4g} ms, predicted {verdict['predicted_ms']:.4g} ms; "
+        f"{verdict['top1']:.1%} top-1 on {verdict['test_pictures']} test pictures with the exported file"
+    )
+
+
+def balanced(predicted: Any, labels: Any) -> float:
+    """Mean over the classes of the share recognised."""
+    return float(np.mean([np.mean(predicted[labels == label] == label) for label in np.unique(labels)]))
+
+
+def _test_logits(job: Job, session: Session) -> tuple[Any, Any]:
+    """Logits of the test split by the exported file and by torch: two (n, classes) arrays."""
+    network, test = retrain.load(job), job.pictures.test
+    from_file, from_torch = [], []
+    with job.view.bar("classifying the test split", len(test.labels)) as bar:
+        for start in range(0, len(test.labels), BATCH):
+            images = tensor_of(test.images[start : start + BATCH])
+            from_file.append(session.run(np.ascontiguousarray(images.numpy())))
+            with torch.no_grad():
+                from_torch.append(network(images).numpy())
+            bar.advance(len(images))
+    return np.concatenate(from_file), np.concatenate(from_torch)
+
+
+def _share(right: Any) -> float:
+    return float(np.mean(right))
+
+
+def _confusion(predicted: Any, labels: Any, classes: int) -> Any:
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (labels, predicted), 1)
+    return matrix

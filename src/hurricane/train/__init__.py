@@ -1,0 +1,1 @@
+"""Training and scoring with torch: batches, the supernet, single networks."""

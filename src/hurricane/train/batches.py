@@ -1,0 +1,87 @@
+"""Batches of pictures: shuffled, augmented, as channels-last tensors in [0, 1]."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Pictures = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+# Up to this size pictures are shifted by whole pixels; larger ones are also zoomed.
+SHIFT_ONLY_SIZE = 40
+
+
+def tensor_of(pictures: Pictures) -> Tensor:
+    """(n, h, w, 3) uint8 pictures as an (n, 3, h, w) float tensor in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(255)
+
+
+def training_batches(
+    pictures: Pictures, labels: Labels, batch_size: int, *, flip: bool, rng: np.random.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch: every picture once in random order, augmented; a last batch of one picture is left out.
+
+    flip : whether a mirrored picture keeps its label.
+    """
+    order = rng.permutation(len(labels))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        if len(chosen) < 2:  # batch normalisation needs two
+            return
+        yield augmented(pictures[chosen], flip=flip, rng=rng), torch.from_numpy(labels[chosen])
+
+
+def steps_per_epoch(pictures: int, batch_size: int) -> int:
+    """Batches that `training_batches` gives."""
+    full, rest = divmod(pictures, batch_size)
+    return full + (1 if rest >= 2 else 0)
+
+
+def evaluation_batches(
+    pictures: Pictures, labels: Labels, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The pictures in order as they are."""
+    for start in range(0, len(labels), batch_size):
+        stop = start + batch_size
+        yield tensor_of(pictures[start:stop]), torch.from_numpy(np.ascontiguousarray(labels[start:stop]))
+
+
+def augmented(pictures: Pictures, *, flip: bool, rng: np.random.Generator) -> Tensor:
+    """Pictures shifted by up to an eighth (larger ones zoomed, too) and mirrored at random."""
+    pictures = np.ascontiguousarray(pictures)
+    if flip:
+        mirrored = rng.random(len(pictures)) < 0.5
+        pictures = np.where(mirrored[:, None, None, None], pictures[:, :, ::-1], pictures)
+    if pictures.shape[1] <= SHIFT_ONLY_SIZE:
+        return tensor_of(_shifted(pictures, rng))
+    return _zoomed(tensor_of(pictures), rng)
+
+
+def _shifted(pictures: Pictures, rng: np.random.Generator) -> Pictures:
+    n, size = pictures.shape[:2]
+    reach = max(1, size // 8)
+    padded = np.pad(pictures, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    top, left = rng.integers(0, 2 * reach + 1, size=(2, n))
+    shifted = np.empty_like(pictures)
+    for i in range(n):
+        shifted[i] = padded[i, top[i] : top[i] + size, left[i] : left[i] + size]
+    return shifted
+
+
+def _zoomed(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """A random part of 50 to 100 % of the picture's area, its aspect changed by up to a quarter."""
+    n = len(images)
+    side = np.sqrt(rng.uniform(0.5, 1.0, n))
+    aspect = np.exp(rng.uniform(-0.11, 0.11, n))
+    scale_x, scale_y = np.minimum(side * aspect, 1.0), np.minimum(side / aspect, 1.0)
+    theta = np.zeros((n, 2, 3), dtype=np.float32)
+    theta[:, 0, 0], theta[:, 1, 1] = scale_x, scale_y
+    theta[:, 0, 2] = (1 - scale_x) * rng.uniform(-1, 1, n)
+    theta[:, 1, 2] = (1 - scale_y) * rng.uniform(-1, 1, n)
+    grid = F.affine_grid(torch.from_numpy(theta), list(images.shape), align_corners=False)
+    zoomed = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return zoomed.contiguous(memory_format=torch.channels_last)
