@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tests.test_space import small_space
 from torch import nn
 
 from hurricane import OPERATORS, ops
 from hurricane.nn import Block, FixedNetwork, Supernet
 from hurricane.ops import OpSpec
+from tests.test_space import small_space
 
 PLACES = [(16, 16, 1), (16, 24, 2), (24, 16, 1)]
 

@@ -1,0 +1,170 @@
+"""Training: repeatable, resumable after any epoch, and it learns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hurricane as hn
+from hurricane.errors import RunError
+from hurricane.nn import FixedNetwork, Supernet
+from hurricane.train.batches import (
+    augmented,
+    evaluation_batches,
+    steps_per_epoch,
+    tensor_of,
+    training_batches,
+)
+from hurricane.train.loop import Recipe, train
+from hurricane.train.scoring import path_scorer, recalibrate
+from tests.test_space import small_space
+
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=16,
+    learning_rate=0.05,
+    momentum=0.9,
+    weight_decay=1e-4,
+    label_smoothing=0.1,
+    flip=False,
+)
+
+
+def pictures_of(n=96, classes=3, seed=0, size=8):
+    """Pictures whose class is the colour channel that is bright."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    pictures = rng.integers(0, 100, (n, size, size, 3), dtype=np.uint8)
+    pictures[np.arange(n), :, :, labels] += 120
+    return pictures, labels
+
+
+def uniform(space):
+    return lambda steps, rng: space.random(steps, rng)
+
+
+def fresh(space=None):
+    torch.manual_seed(0)
+    return Supernet(space or small_space())
+
+
+def test_training_learns_what_there_is_to_learn():
+    space = small_space()
+    model = fresh(space)
+    pictures, labels = pictures_of()
+    epochs = []
+    train(model, pictures, labels, replace(RECIPE, epochs=8), uniform(space), on_epoch=epochs.append)
+    assert epochs[-1].loss < epochs[0].loss
+    fresh_pictures = pictures_of(seed=1)
+    scorer = path_scorer(
+        model, space, pictures, fresh_pictures, recalibration_pictures=64, rank_pictures=96, seed=0
+    )
+    assert scorer(space.random(3, np.random.default_rng(0))).min() > 0.8
+
+
+def test_a_training_that_was_cut_off_ends_as_one_that_was_not(tmp_path):
+    space = small_space()
+    pictures, labels = pictures_of()
+    whole = fresh(space)
+    train(whole, pictures, labels, RECIPE, uniform(space))
+
+    class KilledError(Exception):
+        pass
+
+    def kill(epoch):
+        if epoch.number == 2:
+            raise KilledError
+
+    cut = fresh(space)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KilledError):
+        train(cut, pictures, labels, RECIPE, uniform(space), checkpoint=checkpoint, on_epoch=kill)
+    again = Supernet(space)
+    train(again, pictures, labels, RECIPE, uniform(space), checkpoint=checkpoint)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_damaged_checkpoint_is_begun_again(tmp_path):
+    space = small_space()
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    checkpoint.write_bytes(b"half a file")
+    epochs = []
+    train(fresh(space), *pictures_of(), RECIPE, uniform(space), checkpoint=checkpoint, on_epoch=epochs.append)
+    assert len(epochs) == RECIPE.epochs
+
+
+def test_a_training_that_diverges_is_told():
+    space = small_space()
+    recipe = Recipe(2, 16, 1e30, 0.0, 0.0, 0.0, flip=False)
+    with pytest.raises(RunError, match="diverged"):
+        train(fresh(space), *pictures_of(), recipe, uniform(space))
+
+
+def test_a_fixed_network_trains_by_the_same_loop():
+    space = small_space(("sep_k3",)).narrow([["sep_k3"], ["sep_k3"], ["skip"]])
+    torch.manual_seed(0)
+    network = FixedNetwork(space)
+    epochs = []
+    train(
+        network, *pictures_of(), RECIPE, lambda steps, rng: np.zeros((steps, 0), int), on_epoch=epochs.append
+    )
+    assert epochs[-1].accuracy > 0.8
+
+
+def test_recalibration_depends_on_the_pictures_it_is_given_and_on_nothing_before():
+    space = small_space()
+    model = fresh(space)
+    images = [tensor_of(pictures_of(seed=s)[0]) for s in (1, 2)]
+    path = [0, 1, 2]
+    recalibrate(model, path, images)
+    first = {k: v.clone() for k, v in model.state_dict().items()}
+    recalibrate(model, path, [tensor_of(pictures_of(seed=9)[0])])
+    recalibrate(model, path, images)
+    assert all(torch.equal(v, model.state_dict()[k]) for k, v in first.items())
+    norm = next(m for m in model.stem.modules() if isinstance(m, nn.BatchNorm2d))
+    assert norm.momentum == 0.1
+
+
+def test_an_epoch_shows_every_picture_once():
+    pictures = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1).repeat(3, axis=3)
+    rng = np.random.default_rng(0)
+    batches = list(training_batches(pictures, np.arange(50), 16, flip=False, rng=rng))
+    assert sorted(int(t) for _, targets in batches for t in targets) == list(range(50))
+    assert len(batches) == steps_per_epoch(50, 16) == 4
+
+
+def test_a_last_batch_of_one_is_left_out():
+    pictures = np.zeros((33, 8, 8, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    sizes = [len(t) for _, t in training_batches(pictures, np.zeros(33, int), 16, flip=True, rng=rng)]
+    assert sizes == [16, 16]
+    assert steps_per_epoch(33, 16) == 2
+
+
+@pytest.mark.parametrize("size", [8, 32, 64])
+@pytest.mark.parametrize("flip", [True, False])
+def test_augmented_pictures_keep_shape_range_and_memory_format(size, flip):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, size, size, 3), dtype=np.uint8)
+    images = augmented(pictures, flip=flip, rng=np.random.default_rng(1))
+    assert images.shape == (6, 3, size, size)
+    assert 0 <= float(images.min()) <= float(images.max()) <= 1
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_evaluation_pictures_are_only_scaled():
+    pictures, labels = pictures_of(5)
+    ((images, targets),) = evaluation_batches(pictures, labels, 8)
+    assert torch.equal(images, torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255)
+    assert targets.tolist() == labels.tolist()
+
+
+def test_a_preset_trains_at_eight_pixels():
+    space = hn.preset("tiny", image_size=8, classes=3, width=0.25)
+    torch.manual_seed(0)
+    epochs = []
+    recipe = Recipe(1, 16, 0.05, 0.9, 0.0, 0.0, flip=False)
+    train(Supernet(space), *pictures_of(64), recipe, uniform(space), on_epoch=epochs.append)
+    assert np.isfinite(epochs[0].loss)
