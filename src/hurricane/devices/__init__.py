@@ -1,0 +1,21 @@
+"""Devices: where models are timed and run. One `measure` for operators, whole networks and the final file."""
+
+from hurricane.devices.conformance import check_device
+from hurricane.devices.measuring import measure
+from hurricane.devices.naming import DeviceStatus, list_devices, open_device
+from hurricane.devices.profiling import bench_model, measure_architecture, measure_architectures, profile
+from hurricane.devices.protocol import Device, Session
+
+__all__ = [
+    "Device",
+    "DeviceStatus",
+    "Session",
+    "bench_model",
+    "check_device",
+    "list_devices",
+    "measure",
+    "measure_architecture",
+    "measure_architectures",
+    "open_device",
+    "profile",
+]
