@@ -11,7 +11,7 @@ from hurricane import ops
 from hurricane.devices.measuring import measure
 from hurricane.devices.protocol import Device, Session
 from hurricane.errors import HurricaneError, ModelError
-from hurricane.export import random_network
+from hurricane.export import random_architecture, random_network
 from hurricane.latency import LatencyTable, Samples
 from hurricane.ops import Graph, OpSpec
 from hurricane.space import SearchSpace
@@ -153,8 +153,7 @@ def measure_architectures(
     for start in range(0, len(archs), NETWORKS_AT_ONCE):
         sessions = []
         for arch in archs[start : start + NETWORKS_AT_ONCE]:
-            network = random_network(space.specs(arch), np.random.default_rng(0), normalised=True)
-            sessions.append(device.load(device.export(network)))
+            sessions.append(device.load(device.export(random_architecture(space, arch))))
         samples += measure(sessions, rounds=rounds, seconds=seconds)
         _report(progress, len(samples), len(archs))
     return samples

@@ -5,6 +5,9 @@ chosen so that the budget lies in the middle of what the space costs, and a budg
 networks miss by far ends the run within seconds.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from hurricane import ops
@@ -36,8 +39,7 @@ def dear_network(space: SearchSpace) -> Archs:
     return np.array([_extreme(space, np.argmax)])
 
 
-def _extreme(space: SearchSpace, pick: "type[np.argmin] | object") -> list[int]:
-    assert callable(pick)
+def _extreme(space: SearchSpace, pick: Callable[[list[int]], Any]) -> list[int]:
     return [
         int(pick([ops.graph(layer.spec(choice)).macs for choice in layer.choices])) for layer in space.layers
     ]

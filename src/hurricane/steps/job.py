@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from hurricane.config import Config
 from hurricane.data import DataSource, Pictures, open_source
 from hurricane.devices import Device, open_device
-from hurricane.errors import ConfigError
+from hurricane.errors import ConfigError, RunError
 from hurricane.latency import LatencyModel
 from hurricane.runs import Run, digest, read_json
 from hurricane.space import SearchSpace, preset
@@ -136,8 +136,12 @@ class Job:
     @property
     def full_space(self) -> SearchSpace:
         """The space that is profiled: every choice, at the width that was decided."""
-        width = self.config.space.width
-        return self.space_at(self.run.decision("width")["value"] if width == "auto" else width)
+        width, decided = self.config.space.width, self.run.decision("width")
+        if width == "auto":
+            if decided is None:
+                raise RunError("the width is not decided yet; `hurricane run` with a budget decides it")
+            width = float(decided["value"])
+        return self.space_at(width)
 
     @property
     def small_space(self) -> SearchSpace:

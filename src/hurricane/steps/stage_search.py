@@ -1,5 +1,6 @@
 """One search of a stage's space with the supernet as judge; scores are kept, so a killed search goes on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ from hurricane.errors import InfeasibleBudget
 from hurricane.latency import CostModel, Floats
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, read_rows
-from hurricane.search import EvolutionResult, evolve, random_search
+from hurricane.search import EvolutionResult, Scored, evolve, random_search
 from hurricane.space import Archs, SearchSpace
-from hurricane.steps.job import Job
+from hurricane.steps.job import Bar, Job
 from hurricane.train.scoring import PathScorer, path_scorer
 
 # The window under the budget that is searched is widened to these shares where it holds no architecture.
@@ -87,6 +88,10 @@ def evolved(
     for min_ms, max_ms in windows(job):
         try:
             with job.view.bar(f"{label} under {job.budget_ms:.3g} ms", evaluations) as bar:
+
+                def told(scored: Sequence[Scored], bar: Bar = bar) -> None:
+                    bar.advance(len(scored))
+
                 return search(
                     space,
                     score,
@@ -95,7 +100,7 @@ def evolved(
                     min_ms=min_ms,
                     evaluations=evaluations,
                     seed=job.config.run.seed,
-                    on_scored=lambda scored, bar=bar: bar.advance(len(scored)),
+                    on_scored=told,
                 )
         except InfeasibleBudget as error:
             missed = error

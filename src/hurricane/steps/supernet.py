@@ -1,6 +1,6 @@
 """Train: the one-shot supernet in two stages, later layers first (arXiv 1910.11609), or in one (SPOS).
 
-Stage 1 fixes every earlier layer to its most efficient operator, trains all choices of the later layers by
+Stage 1 fixes every earlier layer to one operator, trains all choices of the later layers by
 single paths within the budget, and searches them. Stage 2 fixes the later layers as found, keeps their weights, and
 trains the choices of the earlier layers.
 """
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hurricane.errors import InfeasibleBudget, ModelError
 from hurricane.nn import Supernet
-from hurricane.runs import append_row, digest, file_digest, read_json, writing
+from hurricane.runs import append_row, digest, file_digest, writing
 from hurricane.search import Sampler
 from hurricane.space import Archs, SearchSpace
 from hurricane.steps import plan, stage_search
@@ -78,16 +78,22 @@ def later_count(job: Job) -> int:
 
 
 def stage1(job: Job) -> Stage:
-    """Earlier layers fixed to their most efficient operator, or to the cheapest where the budget needs it."""
+    """Earlier layers fixed, each to one operator of the hardware-aware space: the one nearest to the layer's mean cost.
+
+    The paper fixes hardware-efficient operators; all that are kept are such. Of these the mean one leaves the later
+    layers their share of the budget (reading): with the cheapest everywhere the dearest later layers could not use the
+    budget up, with the dearest none would fit.
+    """
     space, earlier = job.small_space, len(job.small_space.layers) - later_count(job)
-    efficient = read_json(job.run.path(space_step.NAME, "judgement.json"))["efficient"]
     costs = job.latency_model.costs(space)
-    cheapest = [
-        layer.choices[int(cost.argmin())] for layer, cost in zip(space.layers, costs.layers, strict=True)
-    ]
-    for fixed in (efficient, cheapest):
+    mean = [int(np.abs(cost - cost.mean()).argmin()) for cost in costs.layers]
+    cheapest = [int(cost.argmin()) for cost in costs.layers]
+    for fixed in (mean, cheapest):
         narrowed = space.narrow(
-            [(fixed[i],) if i < earlier else layer.choices for i, layer in enumerate(space.layers)]
+            [
+                (layer.choices[fixed[i]],) if i < earlier else layer.choices
+                for i, layer in enumerate(space.layers)
+            ]
         )
         if job.latency_model.costs(narrowed).cheapest_ms <= 0.9 * job.budget_ms:
             break
