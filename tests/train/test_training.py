@@ -128,6 +128,49 @@ def test_recalibration_depends_on_the_pictures_it_is_given_and_on_nothing_before
     assert norm.momentum == 0.1
 
 
+def test_workers_share_a_batch_and_change_nothing_but_its_normalisation():
+    space = small_space(("sep_k3",)).narrow([["sep_k3"], ["sep_k3"], ["skip"]])
+    pictures, labels = pictures_of()
+    repeated = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        network = FixedNetwork(space)
+        recipe = replace(RECIPE, workers=2)
+        train(network, pictures, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
+        repeated.append([p.detach().clone() for p in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*repeated, strict=True))
+    epochs = []
+    train(
+        network,
+        pictures,
+        labels,
+        recipe,
+        lambda steps, rng: np.zeros((steps, 0), int),
+        on_epoch=epochs.append,
+    )
+    assert epochs[-1].accuracy > 0.8
+
+
+def test_scores_do_not_depend_on_the_number_of_workers():
+    space = small_space()
+    model = fresh(space)
+    archs = space.random(5, np.random.default_rng(0))
+    scores = [
+        path_scorer(
+            model,
+            space,
+            pictures_of()[0],
+            pictures_of(seed=1),
+            recalibration_pictures=64,
+            rank_pictures=64,
+            seed=0,
+            workers=workers,
+        )(archs)
+        for workers in (1, 2)
+    ]
+    assert scores[0].tolist() == scores[1].tolist()
+
+
 def test_an_epoch_shows_every_picture_once():
     pictures = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1).repeat(3, axis=3)
     rng = np.random.default_rng(0)

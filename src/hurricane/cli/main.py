@@ -34,24 +34,27 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line; exit status 2 for what the user can put right, 130 when interrupted."""
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)
+        # typer turns an interruption into this status when it is not to exit by itself.
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
     except HurricaneError as error:
         _complain(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         _complain("interrupted; what is done is kept: the same command goes on from here")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         # typer may carry a click of its own, so these are told by what they offer.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _complain(error.format_message())
             sys.exit(2)
-        if type(error).__name__ == "Abort":
-            _complain("interrupted; what is done is kept: the same command goes on from here")
-            sys.exit(130)
         raise
 
 

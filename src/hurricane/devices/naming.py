@@ -1,4 +1,8 @@
-"""Device strings: `backend[:unit][?key=value&...]`, and what they open."""
+"""Device strings: `backend[:unit][?key=value&...]`, and what they open.
+
+Third parties add back ends by the entry point group `hurricane.devices`: a name, and a function
+`(unit, options) -> Device` (`Factory`).
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,12 +12,16 @@ from hurricane.devices.protocol import Device
 from hurricane.errors import DeviceError, HurricaneError
 
 Factory = Callable[[str, Mapping[str, str]], Device]
-"""Opens a device: (unit, options) -> Device; raises DeviceError for what it does not have."""
+"""Opens a device: (unit, options) -> Device, unit "" where none was given.
+
+Raises DeviceError for a unit, key or value that it does not have (`checked_options`, `number` and `whole_number`
+help), and MissingExtraError where its package is not installed. It must not import that package before.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """Whether a device can be used here, and why not (or what it is)."""
+    """Whether a device can be used here. reason: why not, or its runtime and version."""
 
     name: str
     available: bool
@@ -32,10 +40,7 @@ def _simulated(unit: str, options: Mapping[str, str]) -> Device:
     return open_simulated(unit, options)
 
 
-BUILT_IN: dict[str, tuple[Factory, str]] = {
-    "onnxruntime": (_onnxruntime, "onnxruntime:cpu?threads=1&precision=fp32"),
-    "simulated": (_simulated, "simulated:cpu?seed=0&gflops=20&gbps=10&overhead_us=5&jitter=0.02"),
-}
+BUILT_IN: dict[str, Factory] = {"onnxruntime": _onnxruntime, "simulated": _simulated}
 
 
 def open_device(name: str) -> Device:
@@ -54,17 +59,18 @@ def open_device(name: str) -> Device:
         if key in options:
             raise DeviceError(f"device {name!r} gives {key} twice; give it once")
         options[key] = value
-    factories = {**{k: f for k, (f, _) in BUILT_IN.items()}, **plugins.load("hurricane.devices")}
-    if backend not in factories:
-        close = plugins.closest(backend, factories)
-        raise DeviceError(
-            f"there is no device back end {backend!r}{close}; there are {', '.join(sorted(factories))}"
-        )
-    return factories[backend](unit or "cpu", options)
+    if backend in BUILT_IN:  # before plug-ins are imported: a broken one must not stop this
+        return BUILT_IN[backend](unit, options)
+    added: dict[str, Factory] = plugins.load("hurricane.devices")
+    if backend not in added:
+        known = sorted({*BUILT_IN, *added})
+        close = plugins.closest(backend, known)
+        raise DeviceError(f"there is no device back end {backend!r}{close}; there are {', '.join(known)}")
+    return added[backend](unit, options)
 
 
 def checked_options(backend: str, options: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """Options with defaults filled in; DeviceError for a key that the back end does not have."""
+    """Options with defaults (`known`) filled in; DeviceError for a key that the back end does not have."""
     for key in options:
         if key not in known:
             close = plugins.closest(key, known)
@@ -85,25 +91,32 @@ def number(backend: str, key: str, text: str, at_least: float) -> float:
     return value
 
 
-def whole_number(backend: str, key: str, text: str, at_least: int) -> int:
-    """A whole number of an option; DeviceError where it is none or too small."""
-    if not text.lstrip("-").isdigit() or int(text) < at_least:
-        raise DeviceError(
-            f"{key}={text} is not possible on {backend}; it must be a whole number from {at_least} up"
-        )
-    return int(text)
+def whole_number(backend: str, key: str, text: str, at_least: int, at_most: int | None = None) -> int:
+    """A whole number of an option; DeviceError where it is none, too small or too large."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = at_least - 1
+    if value < at_least or (at_most is not None and value > at_most):
+        span = f"from {at_least} up" if at_most is None else f"from {at_least} to {at_most}"
+        raise DeviceError(f"{key}={text} is not possible on {backend}; it must be a whole number {span}")
+    return value
 
 
 def list_devices() -> list[DeviceStatus]:
     """Every back end that is known, and whether it can be used here."""
-    found = []
-    names = [example for _, example in BUILT_IN.values()]
-    for name in [*names, *sorted(plugins.load("hurricane.devices"))]:
-        try:
-            device = open_device(name)
-            facts = device.facts()
-            note = f"{facts.get('runtime', '')} {facts.get('version', '')}".strip()
-            found.append(DeviceStatus(device.name, True, note))
-        except HurricaneError as error:
-            found.append(DeviceStatus(name, False, str(error)))
-    return found
+    try:
+        added, broken = plugins.load("hurricane.devices"), []
+    except HurricaneError as error:
+        added, broken = {}, [DeviceStatus("plug-ins", False, str(error))]
+    found = [_status(backend) for backend in (*BUILT_IN, *sorted(set(added) - set(BUILT_IN)))]
+    return found + broken
+
+
+def _status(backend: str) -> DeviceStatus:
+    try:
+        device = open_device(backend)
+        facts = device.facts()
+    except HurricaneError as error:
+        return DeviceStatus(backend, False, str(error))
+    return DeviceStatus(device.name, True, f"{facts['runtime']} {facts['version']}")

@@ -71,9 +71,13 @@ class FixedNetwork(Supernet):
         super().__init__(space, mean, std)
 
     def forward(self, images: Tensor, path: Sequence[int] | None = None) -> Tensor:
-        return super().forward(images, path or (0,) * len(self.space.layers))
+        return super().forward(images, path or ())
+
+    def blocks(self, path: Sequence[int]) -> Iterator[Block]:
+        """All blocks in order; the path may be left empty."""
+        return super().blocks(path or (0,) * len(self.space.layers))
 
     def folded(self) -> tuple[FoldedWeights, ...]:
         """Folded weights of each operator in order, as the exporter takes them."""
         with torch.no_grad():
-            return tuple(block.folded() for block in self.blocks((0,) * len(self.space.layers)))
+            return tuple(block.folded() for block in self.blocks(()))

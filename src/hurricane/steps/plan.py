@@ -203,14 +203,15 @@ def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:
     for path in archs[:6].tolist():
         logits_of(model, path, [images], precision)
         seen += len(images)
-    return Speed(rates[precision], seen / (time.perf_counter() - started), precision)
+    # Every worker scores a candidate of its own.
+    return Speed(rates[precision], job.threads * seen / (time.perf_counter() - started), precision)
 
 
 def _training_rate(job: Job, model: Supernet, archs: Archs, precision: str) -> float:
     section = job.config.supernet
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     n = min(len(job.pictures.train.labels), 8 * section.batch_size)
-    recipe = Recipe(1, section.batch_size, 1e-4, 0.0, 0.0, 0.0, precision)
+    recipe = Recipe(1, section.batch_size, 1e-4, 0.0, 0.0, 0.0, precision, workers=job.threads)
     pictures = job.pictures.train
     rate = 0.0
     # The first pass also pays for choosing kernels; the second one is the figure.
@@ -235,5 +236,5 @@ def typical_archs(job: Job, seed: int = 0) -> Archs:
 
 def seeded(job: Job, salt: int) -> None:
     """Make torch's initial weights follow from the run's seed."""
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(1)  # workers share out the work, see train.loop
     torch.manual_seed(job.config.run.seed * 1000 + salt)

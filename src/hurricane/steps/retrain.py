@@ -11,9 +11,11 @@ from hurricane.space import Archs
 from hurricane.steps import plan, search, supernet
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, Recipe, train
+from hurricane.train.scoring import calibration_batches, recalibrate
 
 NAME = "retrain"
 # Inherited weights need less of a push than random ones.
+STATISTICS_PICTURES = 4096
 LEARNING_RATES = {"supernet": 0.05, "scratch": 0.1}
 
 
@@ -56,6 +58,7 @@ def perform(job: Job) -> None:
         precision=speed.precision,
         flip=job.flip,
         seed=job.config.run.seed,
+        workers=job.threads,
     )
     folder = job.run.path(NAME)
     checkpoint = folder / f"{key_now}.safetensors"
@@ -82,6 +85,10 @@ def perform(job: Job) -> None:
             on_epoch=told,
             on_step=bar.advance,
         )
+    statistics = calibration_batches(
+        train_split.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
+    )
+    recalibrate(network, (), statistics)
     with writing(folder / "model.safetensors") as scratch:
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, scratch)
     job.run.finish(NAME, key_now, finalist=finalist, epochs=lengths.retrain, start=section.start)

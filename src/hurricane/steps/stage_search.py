@@ -30,15 +30,15 @@ class KeptScores:
         self._known = {tuple(row["architecture"]): float(row["score"]) for row in rows}
 
     def __call__(self, archs: Archs) -> Floats:
-        return np.array([self._one(arch) for arch in archs])
-
-    def _one(self, arch: Archs) -> float:
-        names = self._space.names(arch)
-        if names not in self._known:
-            score = float(self._scorer(arch[None])[0])
-            append_row(self._path, {"key": self._key, "architecture": list(names), "score": score})
-            self._known[names] = score
-        return self._known[names]
+        names = [self._space.names(arch) for arch in archs]
+        unknown = [row for row, name in enumerate(names) if name not in self._known]
+        if unknown:
+            for row, score in zip(unknown, self._scorer(archs[unknown]), strict=True):
+                append_row(
+                    self._path, {"key": self._key, "architecture": list(names[row]), "score": float(score)}
+                )
+                self._known[names[row]] = float(score)
+        return np.array([self._known[name] for name in names])
 
 
 def scorer_of(job: Job, model: Supernet, space: SearchSpace, precision: str) -> PathScorer:
@@ -53,6 +53,7 @@ def scorer_of(job: Job, model: Supernet, space: SearchSpace, precision: str) -> 
         rank_pictures=section.rank_pictures,
         seed=job.config.run.seed,
         precision=precision,
+        workers=job.threads,
     )
 
 

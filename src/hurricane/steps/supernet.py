@@ -168,6 +168,7 @@ def _train_stage(job: Job, model: Supernet, stage: Stage, epochs: int, precision
         precision=precision,
         flip=job.flip,
         seed=job.config.run.seed,
+        workers=job.threads,
     )
 
     def told(epoch: Epoch) -> None:

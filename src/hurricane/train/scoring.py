@@ -1,7 +1,8 @@
 """Scoring: how well a path of the supernet, or a trained network, recognises pictures."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -54,31 +55,54 @@ def logits_of(
         return torch.cat([model(batch, path).float() for batch in images])
 
 
-@dataclass(frozen=True)
 class PathScorer:
     """`scorer(archs (k, layers)) -> (k,)`: accuracy on ranking pictures after recalibration, higher is better.
 
+    Each worker has a copy of the supernet, so that candidates do not share batch-norm statistics; a score does not
+    depend on what was scored before or beside it.
+
+    Parameters
+    ----------
     space : of the architectures given; paths are matched to the supernet's by name.
     calibration : batches of training pictures without augmentation.
     ranking, labels : batches of ranking pictures, and all their labels.
     """
 
-    model: Supernet
-    space: SearchSpace
-    calibration: tuple[Tensor, ...]
-    ranking: tuple[Tensor, ...]
-    labels: Tensor
-    precision: str = "fp32"
+    def __init__(
+        self,
+        model: Supernet,
+        space: SearchSpace,
+        calibration: Sequence[Tensor],
+        ranking: Sequence[Tensor],
+        labels: Tensor,
+        precision: str = "fp32",
+        workers: int = 1,
+    ) -> None:
+        self._models = [
+            model.to(memory_format=torch.channels_last),
+            *(copy.deepcopy(model) for _ in range(workers - 1)),
+        ]
+        self._space, self._calibration, self._ranking = space, calibration, ranking
+        self._labels, self._precision = labels, precision
 
     def __call__(self, archs: Archs) -> Floats:
-        paths = self.model.space.translate(archs, self.space)
-        return np.array([self._score(path.tolist()) for path in paths], dtype=np.float64)
+        paths = self._models[0].space.translate(archs, self._space).tolist()
+        workers = len(self._models)
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            shares = pool.map(self._scores, self._models, [paths[turn::workers] for turn in range(workers)])
+        scores = np.empty(len(paths))
+        for turn, share in enumerate(shares):
+            scores[turn::workers] = share
+        return scores
 
-    def _score(self, path: Sequence[int]) -> float:
-        recalibrate(self.model, path, self.calibration, self.precision)
-        logits = logits_of(self.model, path, self.ranking, self.precision)
-        accuracy = float((logits.argmax(1) == self.labels).float().mean())
-        return accuracy - LOSS_WEIGHT * min(float(F.cross_entropy(logits, self.labels)), 10.0)
+    def _scores(self, model: Supernet, paths: list[list[int]]) -> list[float]:
+        return [self._score(model, path) for path in paths]
+
+    def _score(self, model: Supernet, path: list[int]) -> float:
+        recalibrate(model, path, self._calibration, self._precision)
+        logits = logits_of(model, path, self._ranking, self._precision)
+        accuracy = float((logits.argmax(1) == self._labels).float().mean())
+        return accuracy - LOSS_WEIGHT * min(float(F.cross_entropy(logits, self._labels)), 10.0)
 
 
 def path_scorer(
@@ -91,15 +115,18 @@ def path_scorer(
     rank_pictures: int,
     seed: int,
     precision: str = "fp32",
+    workers: int = 1,
 ) -> PathScorer:
     """A scorer on a fixed random draw of training pictures and ranking pictures, decoded once."""
     rng = np.random.default_rng((seed, 1))
-    chosen = np.sort(rng.permutation(len(training))[:recalibration_pictures])
     ranked = np.sort(rng.permutation(len(ranking[1]))[:rank_pictures])
-    batch_size = 128
-    calibration = tuple(
-        tensor_of(training[chosen[start : start + batch_size]]) for start in range(0, len(chosen), batch_size)
-    )
+    calibration = calibration_batches(training, recalibration_pictures, rng)
     pictures, labels = ranking[0][ranked], ranking[1][ranked]
-    batches = tuple(images for images, _ in evaluation_batches(pictures, labels, 256))
-    return PathScorer(model, space, calibration, batches, torch.from_numpy(labels), precision)
+    batches = [images for images, _ in evaluation_batches(pictures, labels, 256)]
+    return PathScorer(model, space, calibration, batches, torch.from_numpy(labels), precision, workers)
+
+
+def calibration_batches(training: Pictures, pictures: int, rng: np.random.Generator) -> list[Tensor]:
+    """Batches of 128 training pictures without augmentation, drawn at random: what `recalibrate` takes."""
+    chosen = np.sort(rng.permutation(len(training))[:pictures])
+    return [tensor_of(training[chosen[start : start + 128]]) for start in range(0, len(chosen), 128)]

@@ -1,0 +1,234 @@
+"""The whole line on the simulated device: repeatable, resumable, and it does only what is missing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hurricane import config as config_file
+from hurricane import pipeline
+from hurricane.errors import RunError
+from hurricane.runs import Run
+from hurricane.steps.job import Job, SilentView
+
+DEVICE = "simulated:cpu?seed=0&gflops=20&gbps=10&overhead_us=5&jitter=0.02"
+QUICK = [
+    'space.choices=["sep_k3", "mb_k3_e3", "choice_k3", "mb_k5_e1"]',
+    "space.width=0.5",
+    "specialize.keep=3",
+    "supernet.epochs=1",
+    "search.evaluations=8",
+    "search.random_evaluations=4",
+    "search.measured=2",
+    "retrain.epochs=1",
+    "run.threads=1",
+]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "hurricane",
+    "run",
+    "--device",
+    DEVICE,
+    "--max-latency",
+    "100us",
+    "--quiet",
+    "--json",
+]
+COMMAND += [word for setting in QUICK for word in ("--set", setting)]
+
+
+def quick_job(folder: Path, *settings: str, budget_ms: float = 0.1) -> Job:
+    base = config_file.checked({"device": DEVICE, "max_ms": budget_ms})
+    config = config_file.with_settings(base, [*QUICK, *settings])
+    return pipeline.start(folder, config, SilentView(), command="test")
+
+
+def state_of(job: Job) -> dict[str, str]:
+    return {state.command: state.state for state in pipeline.states(job)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    job = quick_job(folder)
+    return job, pipeline.run(job)
+
+
+def test_a_run_ends_with_a_verified_model(finished):
+    job, status = finished
+    verdict = json.loads(job.run.path("verify", "verdict.json").read_text())
+    assert status == 0
+    assert verdict["within"] is True
+    assert verdict["measured_ms"] <= verdict["budget_ms"] == 0.1
+    assert verdict["top1"] == pytest.approx(verdict["top1_torch"], abs=0.01)
+    assert len(verdict["architecture"]) == len(job.small_space.layers)
+    assert job.run.path(*verdict["model"].split("/")).is_file()
+    assert job.run.path("report.html").is_file()
+    assert verdict["params"] > 0
+    assert verdict["macs"] > 0
+
+
+def test_every_step_is_done_and_stays_done(finished):
+    job, _ = finished
+    assert set(state_of(job).values()) == {"done"}
+    before = {p: p.stat().st_mtime_ns for p in job.run.folder.rglob("record.json")}
+    assert pipeline.run(quick_job(job.run.folder)) == 0
+    assert {p: p.stat().st_mtime_ns for p in job.run.folder.rglob("record.json")} == before
+
+
+def test_nothing_is_pickled(finished):
+    job, _ = finished
+    assert not [p for p in job.run.folder.rglob("*") if p.suffix in (".pt", ".pth", ".pkl", ".pickle")]
+
+
+def test_the_weights_of_the_winner_are_those_of_its_architecture(finished):
+    job, _ = finished
+    verdict = json.loads(job.run.path("verify", "verdict.json").read_text())
+    tensors = load_file(job.run.path("retrain", "model.safetensors"))
+    for number, name in enumerate(verdict["architecture"]):
+        assert any(key.startswith(f"layers.{number}.{name}.") for key in tensors)
+
+
+def test_another_budget_keeps_the_profile_and_redoes_what_depends_on_it(finished):
+    job, _ = finished
+    states = state_of(Job(job.run, config_file.checked({**job.config.model_dump(), "max_ms": 0.09})))
+    assert states["profile"] == "done"
+    assert states["specialize"] == states["train"] == states["verify"] == "stale"
+
+
+def test_another_recipe_redoes_only_the_retraining(finished):
+    job, _ = finished
+    changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01"])
+    states = state_of(Job(job.run, changed))
+    assert [c for c, s in states.items() if s == "done"] == ["profile", "specialize", "train", "search"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"device": "simulated:cpu?seed=1"}, "other device"),
+        ({"space": {"preset": "mobile"}}, "other preset"),
+        ({"space": {"image_size": 16}}, "other image size"),
+    ],
+)
+def test_a_run_of_other_settings_is_refused(finished, change, words):
+    job, _ = finished
+    values = job.config.model_dump()
+    for name, value in change.items():
+        values[name] = {**values[name], **value} if isinstance(value, dict) else value
+    with pytest.raises(RunError, match=words):
+        pipeline.start(job.run.folder, config_file.checked(values), SilentView(), command="test")
+
+
+def test_the_same_seed_gives_the_same_architecture(finished, tmp_path):
+    job, _ = finished
+    again = quick_job(tmp_path / "again")
+    pipeline.run(again, until="search")
+    first, second = (j.run.record("search") for j in (job, again))
+    assert [row["architecture"] for row in first["finalists"]] == [
+        row["architecture"] for row in second["finalists"]
+    ]
+    assert first["history"] == second["history"]
+
+
+def test_only_architectures_within_the_budget_are_scored(finished):
+    job, _ = finished
+    record = job.run.record("search")
+    costs = [row["cost_ms"] for row in (*record["history"], *record["random"])]
+    assert 0 < max(costs) <= 0.1 * (1 - job.config.search.margin)
+    architectures = [tuple(row["architecture"]) for row in record["history"]]
+    assert len(set(architectures)) == len(architectures)
+
+
+def test_a_file_that_misses_the_budget_makes_way_for_the_next_candidate(finished, tmp_path, monkeypatch):
+    from hurricane.steps import search, verify
+
+    job = quick_job(tmp_path / "missing")
+    real, measured = verify.measure, []
+
+    def slow_at_first(sessions, *, rounds, seconds):
+        samples = real(sessions, rounds=rounds, seconds=seconds)
+        measured.append(samples[0])
+        if len(measured) == 1:
+            return [type(samples[0])(tuple(2 * value for value in samples[0].values_ms))]
+        return samples
+
+    monkeypatch.setattr(verify, "measure", slow_at_first)
+    assert pipeline.run(job) == 0
+    assert len(measured) == 2
+    gone = search.rejected(job)
+    verdict = job.run.record("verify")["verdict"]
+    assert len(gone) == 1
+    assert gone[0]["architecture"] != verdict["architecture"]
+
+
+def test_a_budget_that_is_always_missed_ends_with_status_1(tmp_path, monkeypatch):
+    from hurricane.steps import verify
+
+    job = quick_job(tmp_path / "missed", "verify.candidates=2")
+    real = verify.measure
+
+    def slow(sessions, *, rounds, seconds):
+        samples = real(sessions, rounds=rounds, seconds=seconds)
+        return [type(s)(tuple(3 * value for value in s.values_ms)) for s in samples]
+
+    monkeypatch.setattr(verify, "measure", slow)
+    assert pipeline.run(job) == 1
+    assert job.run.record("verify")["verdict"]["within"] is False
+    assert "MISSES" in verify.sentence(job.run.record("verify")["verdict"])
+
+
+def test_an_impossible_budget_leaves_nothing_behind(tmp_path):
+    from hurricane import InfeasibleBudget
+
+    with pytest.raises(InfeasibleBudget, match="cheapest costs"):
+        quick_job(tmp_path / "run", budget_ms=0.0001)
+    assert not (tmp_path / "run").exists()
+
+
+def test_operators_that_the_device_refuses_are_left_out_and_the_run_goes_on(tmp_path):
+    device = f"{DEVICE}&refuses=choice_k3"
+    base = config_file.checked({"device": device, "max_ms": 0.1})
+    job = pipeline.start(
+        tmp_path / "run", config_file.with_settings(base, QUICK), SilentView(), command="test"
+    )
+    pipeline.run(job, until="specialize")
+    assert all("choice_k3" not in layer.choices for layer in job.small_space.layers)
+    judgement = json.loads(job.run.path("space", "judgement.json").read_text())
+    reasons = [
+        row["reason"] for layer in judgement["layers"] for row in layer if row["choice"] == "choice_k3"
+    ]
+    assert len(reasons) == len(job.small_space.layers)
+    assert all("refuses choice_k3" in reason for reason in reasons)
+
+
+def test_one_stage_is_the_way_of_spos(tmp_path):
+    job = quick_job(tmp_path / "spos", "supernet.stages=1")
+    pipeline.run(job, until="search")
+    assert job.run.record("supernet")["later"] is None
+    varied = np.array([row["architecture"] for row in job.run.record("search")["history"]])
+    assert (np.array([len(set(column)) for column in varied.T]) > 1).sum() > len(varied.T) / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [2.0, 4.0, 6.0, 8.0])
+def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(finished, tmp_path, seconds):
+    job, _ = finished
+    out = tmp_path / "killed"
+    command = [*COMMAND, "--out", str(out), "--until", "search"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    killed, whole = Run.open(out).record("search"), job.run.record("search")
+    assert killed["finalists"][0]["architecture"] == whole["finalists"][0]["architecture"]
