@@ -1,0 +1,146 @@
+"""What a report is made from: plain values, gathered by a step and read by the page; missing parts are empty."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome on the device. Latencies in milliseconds, accuracies as fractions of the test split."""
+
+    budget_ms: float
+    predicted_ms: float
+    measured_ms: float
+    p10_ms: float
+    p90_ms: float
+    within: bool
+    top1: float
+    top1_torch: float
+    balanced_top1: float
+    test_pictures: int
+    params: int
+    macs: int
+    model: str
+    unstable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFacts:
+    """One operator at one layer. cost_ms is None where the device cannot run it."""
+
+    name: str
+    cost_ms: float | None
+    score: float
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """One searched layer with the judgement of each of its choices."""
+
+    number: int
+    cin: int
+    cout: int
+    stride: int
+    size: int
+    choices: tuple[ChoiceFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFacts:
+    """The space before and after it was made hardware-aware. share: within the budget, 0 to 1."""
+
+    preset: str
+    width: float
+    width_reason: str
+    beta: float
+    layers: tuple[LayerFacts, ...]
+    size_before: float
+    size_after: float
+    share_before: float
+    share_after: float
+    cheapest_ms: float
+    dearest_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyPoint:
+    """A measured whole network: the table's sum, the prediction of a fit without it, and what was measured."""
+
+    table_ms: float
+    predicted_ms: float
+    measured_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFacts:
+    """An architecture scored by the supernet. source: "search" or "random"."""
+
+    source: str
+    cost_ms: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """One operator of the winner. share: of the network's latency, 0 to 1."""
+
+    place: str
+    kind: str
+    cin: int
+    cout: int
+    stride: int
+    size: int
+    cost_ms: float
+    share: float
+    macs: int
+    params: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A training: (epoch, loss, share of augmented training pictures recognised) points."""
+
+    name: str
+    points: tuple[tuple[int, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """What the winner has to beat, trained by the same recipe."""
+
+    name: str
+    measured_ms: float
+    top1: float
+    how: str
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """Everything that the page shows.
+
+    device, data, versions : facts in words and numbers. rejected : finalists whose file missed the budget.
+    seconds : of each step. per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
+    """
+
+    command: str
+    created: str
+    seed: int
+    device: Mapping[str, Any]
+    data: Mapping[str, Any]
+    versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    rejected: tuple[tuple[float, float], ...] = ()
+    space: SpaceFacts | None = None
+    points: tuple[LatencyPoint, ...] = ()
+    scored: tuple[ScoredFacts, ...] = ()
+    winner: tuple[float, float] | None = None
+    architecture: tuple[OperatorRow, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    per_class: tuple[tuple[str, int, int], ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    rivals: tuple[Rival, ...] = ()

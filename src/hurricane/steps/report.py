@@ -1,0 +1,215 @@
+"""Report: gather what the run folder holds and write `report.html`. Written for unfinished runs, too."""
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from hurricane import ops
+from hurricane.report import (
+    ChoiceFacts,
+    Curve,
+    LatencyPoint,
+    LayerFacts,
+    OperatorRow,
+    ReportFacts,
+    Rival,
+    ScoredFacts,
+    SpaceFacts,
+    Verdict,
+    render,
+)
+from hurricane.report.page import place
+from hurricane.runs import digest, read_json, read_rows, write_text
+from hurricane.steps import retrain, search, supernet, verify
+from hurricane.steps import specialize as space_step
+from hurricane.steps.job import Job
+
+NAME = "report"
+FORMAT = 1
+
+
+def key(job: Job) -> str:
+    """Hash of the records that there are."""
+    names = (space_step.NAME, supernet.NAME, search.NAME, retrain.NAME, verify.NAME)
+    records = [record["key"] if (record := job.run.record(name)) else None for name in names]
+    rivals = job.run.path("rivals.json")
+    return digest([FORMAT, records, rivals.read_text(encoding="utf-8") if rivals.is_file() else ""])
+
+
+def perform(job: Job) -> None:
+    """Write `report.html`."""
+    write_text(job.run.path("report.html"), render(facts_of(job)))
+    job.run.finish(NAME, key(job))
+    job.view.say(f"report: {job.run.path('report.html')}")
+
+
+def facts_of(job: Job) -> ReportFacts:
+    """Everything that the report shows of a run."""
+    run, verified, found = job.run.facts(), job.run.record(verify.NAME), job.run.record(search.NAME)
+    names: list[str] = list(job.identity["classes"])
+    confusion = tuple(tuple(row) for row in verified["confusion"]) if verified else ()
+    verdict = verified["verdict"] if verified else None
+    finalist = search.chosen(job)
+    rivals = job.run.path("rivals.json")
+    packages = ("hurricane-nas", "torch", "onnx", "onnxruntime", "numpy")
+    return ReportFacts(
+        command=run["command"],
+        created=run["created"],
+        seed=job.config.run.seed,
+        device={"device": job.identity["device"], **(verdict["facts"] if verdict else job.device.facts())},
+        data=_data(job),
+        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
+        notes=_notes(job),
+        seconds=run["seconds"],
+        verdict=None if verdict is None else _verdict(verdict),
+        rejected=tuple((row["predicted_ms"], row["measured_ms"]) for row in search.rejected(job)),
+        space=_space(job),
+        points=_points(job),
+        scored=_scored(found),
+        winner=None if finalist is None else (finalist["predicted_ms"], finalist["score"]),
+        architecture=_architecture(job, finalist),
+        curves=_curves(job),
+        per_class=tuple(
+            (name, sum(row), row[i]) for i, (name, row) in enumerate(zip(names, confusion, strict=False))
+        ),
+        confusion=confusion,
+        rivals=tuple(
+            Rival(row["name"], row["measured_ms"], row["top1"], row["how"])
+            for row in (json.loads(rivals.read_text(encoding="utf-8")) if rivals.is_file() else ())
+        ),
+    )
+
+
+def _verdict(verdict: dict[str, Any]) -> Verdict:
+    names = [name for name in Verdict.__dataclass_fields__ if name in verdict]
+    return Verdict(**{name: verdict[name] for name in names})
+
+
+def _data(job: Job) -> dict[str, Any]:
+    facts, pictures = job.source.facts, job.pictures
+    return {
+        "source": facts.path,
+        "classes": len(facts.classes),
+        "training pictures": len(pictures.train.labels),
+        "ranking pictures": len(pictures.rank.labels),
+        "test pictures": len(pictures.test.labels),
+        "image_size": job.identity["image_size"],
+        "skipped": pictures.skipped,
+        "balanced": facts.balanced,
+    }
+
+
+def _notes(job: Job) -> tuple[str, ...]:
+    notes = [*job.source.facts.warnings, *job.pictures.notes]
+    plan = job.run.decision("plan")
+    if plan is not None:
+        cuts = [
+            f"{name} {plan['wanted'][name]} → {value}"
+            for name, value in plan["lengths"].items()
+            if value < plan["wanted"][name]
+        ]
+        notes += [f"Cut to keep the time limit: {', '.join(cuts)}."] if cuts else []
+    return tuple(notes)
+
+
+def _space(job: Job) -> SpaceFacts | None:
+    record, width = job.run.record(space_step.NAME), job.run.decision("width")
+    if record is None or width is None:
+        return None
+    judgement = read_json(job.run.path(space_step.NAME, "judgement.json"))
+    layers = tuple(
+        LayerFacts(
+            number,
+            layer.cin,
+            layer.cout,
+            layer.stride,
+            layer.size,
+            tuple(
+                ChoiceFacts(row["choice"], row["cost_ms"], row["score"], row["kept"], row["reason"])
+                for row in rows
+            ),
+        )
+        for number, (layer, rows) in enumerate(zip(job.full_space.layers, judgement["layers"], strict=True))
+    )
+    before, after = record["before"], record["after"]
+    return SpaceFacts(
+        preset=job.identity["preset"],
+        width=width["value"],
+        width_reason=width["reason"],
+        beta=record["beta"],
+        layers=layers,
+        size_before=before["size"],
+        size_after=after["size"],
+        share_before=before["share"],
+        share_after=after["share"],
+        cheapest_ms=after["cheapest_ms"],
+        dearest_ms=after["dearest_ms"],
+    )
+
+
+def _points(job: Job) -> tuple[LatencyPoint, ...]:
+    record = job.run.record(space_step.NAME)
+    rows = record["networks"] if record else ()
+    return tuple(LatencyPoint(row["table_ms"], row["predicted_ms"], row["measured_ms"]) for row in rows)
+
+
+def _scored(record: dict[str, Any] | None) -> tuple[ScoredFacts, ...]:
+    if record is None:
+        return ()
+    return tuple(
+        ScoredFacts(source, row["cost_ms"], row["score"])
+        for source, rows in (("random", record["random"]), ("search", record["history"]))
+        for row in rows
+    )
+
+
+def _architecture(job: Job, finalist: dict[str, Any] | None) -> tuple[OperatorRow, ...]:
+    """The winner's operators; what is fixed (stem, head, classifier) shares the rest by the profile's proportions."""
+    if finalist is None:
+        return ()
+    from hurricane.steps import profile
+
+    space, table = job.small_space, profile.load(job)
+    arch = space.indices(finalist["architecture"])
+    specs = space.specs(arch)
+    model = job.latency_model.costs(space)
+    fixed = table.costs(space).fixed_ms
+    ratio = max(model.fixed_ms, 0.0) / fixed if fixed > 0 else 1.0
+    costs = [
+        ratio * table.rows[specs[0]].median_ms,
+        *(float(costs[index]) for costs, index in zip(model.layers, arch, strict=True)),
+        *(ratio * table.rows[spec].median_ms for spec in specs[-2:]),
+    ]
+    places = ["stem", *(place(number) for number in range(len(arch))), "head", "classifier"]
+    total = sum(costs) or 1.0
+    return tuple(
+        OperatorRow(
+            where,
+            spec.kind,
+            spec.cin,
+            spec.cout,
+            spec.stride,
+            spec.size,
+            cost,
+            cost / total,
+            ops.graph(spec).macs,
+            ops.graph(spec).params,
+        )
+        for where, spec, cost in zip(places, specs, costs, strict=True)
+    )
+
+
+def _curves(job: Job) -> tuple[Curve, ...]:
+    curves = []
+    for name, folder in (
+        ("supernet, stage 1", supernet.STAGE1),
+        ("supernet, stage 2", supernet.STAGE2),
+        ("retraining", retrain.NAME),
+    ):
+        rows = read_rows(job.run.path(*folder.split("/"), "curve.jsonl"))
+        latest = [row for row in rows if row.get("key") == rows[-1].get("key")]
+        points = {row["epoch"]: (row["epoch"], row["loss"], row["accuracy"]) for row in latest}
+        if points:
+            curves.append(Curve(name, tuple(points[epoch] for epoch in sorted(points))))
+    return tuple(curves)
