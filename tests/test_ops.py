@@ -91,3 +91,8 @@ def test_output_size_is_rounded_up(size, stride):
     spec = OpSpec("sep_k3", 8, 8, stride, size)
     assert spec.out_size == len(range(0, size, stride))
     assert ops.graph(spec).nodes[-1].size == spec.out_size
+
+
+def test_an_even_kernel_is_refused():
+    with pytest.raises(OperatorError, match="odd"):
+        GraphBuilder(8, 8).conv(0, 8, kernel=4)

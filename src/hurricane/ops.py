@@ -123,7 +123,9 @@ class GraphBuilder:
     def conv(
         self, x: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1, normed: bool = True
     ) -> int:
-        """A convolution, followed by batch normalisation unless `normed` is False."""
+        """A convolution of an odd kernel, followed by batch normalisation unless `normed` is False."""
+        if kernel % 2 == 0:
+            raise OperatorError(f"a kernel of {kernel} cannot be padded evenly; give an odd one")
         if self.channels(x) % groups or cout % groups:
             raise OperatorError(
                 f"a convolution of {self.channels(x)} to {cout} channels cannot have {groups} groups; "

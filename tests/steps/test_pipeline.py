@@ -26,7 +26,7 @@ QUICK = [
     "supernet.epochs=1",
     "search.evaluations=8",
     "search.random_evaluations=4",
-    "search.measured=2",
+    "search.measured=4",
     "retrain.epochs=1",
     "run.threads=1",
 ]
@@ -45,7 +45,7 @@ COMMAND = [
 COMMAND += [word for setting in QUICK for word in ("--set", setting)]
 
 
-def quick_job(folder: Path, *settings: str, budget_ms: float = 0.1) -> Job:
+def quick_job(folder: Path, *settings: str, budget_ms: float = 0.055) -> Job:
     base = config_file.checked({"device": DEVICE, "max_ms": budget_ms})
     config = config_file.with_settings(base, [*QUICK, *settings])
     return pipeline.start(folder, config, SilentView(), command="test")
@@ -67,7 +67,7 @@ def test_a_run_ends_with_a_verified_model(finished):
     verdict = json.loads(job.run.path("verify", "verdict.json").read_text())
     assert status == 0
     assert verdict["within"] is True
-    assert verdict["measured_ms"] <= verdict["budget_ms"] == 0.1
+    assert verdict["measured_ms"] <= verdict["budget_ms"] == 0.055
     assert verdict["top1"] == pytest.approx(verdict["top1_torch"], abs=0.01)
     assert len(verdict["architecture"]) == len(job.small_space.layers)
     assert job.run.path(*verdict["model"].split("/")).is_file()
@@ -99,7 +99,7 @@ def test_the_weights_of_the_winner_are_those_of_its_architecture(finished):
 
 def test_another_budget_keeps_the_profile_and_redoes_what_depends_on_it(finished):
     job, _ = finished
-    states = state_of(Job(job.run, config_file.checked({**job.config.model_dump(), "max_ms": 0.09})))
+    states = state_of(Job(job.run, config_file.checked({**job.config.model_dump(), "max_ms": 0.05})))
     assert states["profile"] == "done"
     assert states["specialize"] == states["train"] == states["verify"] == "stale"
 
@@ -143,7 +143,7 @@ def test_only_architectures_within_the_budget_are_scored(finished):
     job, _ = finished
     record = job.run.record("search")
     costs = [row["cost_ms"] for row in (*record["history"], *record["random"])]
-    assert 0 < max(costs) <= 0.1 * (1 - job.config.search.margin)
+    assert 0 < max(costs) <= 0.055 * (1 - job.config.search.margin)
     architectures = [tuple(row["architecture"]) for row in record["history"]]
     assert len(set(architectures)) == len(architectures)
 
@@ -196,7 +196,7 @@ def test_an_impossible_budget_leaves_nothing_behind(tmp_path):
 
 def test_operators_that_the_device_refuses_are_left_out_and_the_run_goes_on(tmp_path):
     device = f"{DEVICE}&refuses=choice_k3"
-    base = config_file.checked({"device": device, "max_ms": 0.1})
+    base = config_file.checked({"device": device, "max_ms": 0.055})
     job = pipeline.start(
         tmp_path / "run", config_file.with_settings(base, QUICK), SilentView(), command="test"
     )

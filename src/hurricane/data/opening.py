@@ -55,7 +55,7 @@ def digits() -> DataSource:
 
     def read(index: int) -> bytes:
         # As a binary PGM file, so that digits take the same way as every other picture.
-        return b"P5 8 8 255\n" + pixels[index].tobytes()
+        return b"P5 8 8 255\n" + bytes(pixels[index].tobytes())
 
     return ListedSource(
         PictureList(

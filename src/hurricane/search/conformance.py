@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hurricane.latency import LatencyTable
+from hurricane.latency import Floats, LatencyTable
 from hurricane.search.running import Problem, Searcher, run_search
 from hurricane.space import Archs, LayerSpec, SearchSpace
 
@@ -22,8 +22,9 @@ def check_searcher(make: Callable[[Problem, int], Searcher]) -> None:
     )
     table = LatencyTable.from_costs(space, [[1.0, 3.0, 2.0, 0.0]] * 5)
 
-    def score(archs: Archs) -> np.ndarray:
-        return -np.abs(archs - np.array([0, 1, 2, 3, 1])).sum(axis=1).astype(np.float64)
+    def score(archs: Archs) -> Floats:
+        distance: Floats = np.abs(archs - np.array([0, 1, 2, 3, 1])).sum(axis=1).astype(np.float64)
+        return -distance
 
     histories = []
     for _ in range(2):

@@ -56,8 +56,8 @@ def fit(archs: Archs, scores: Floats, hyper: tuple[float, float, float] | None =
     fitted = [(_likelihood(archs, target, one), one) for one in candidates]
     best = max(fitted, key=lambda pair: pair[0])[1]
     factor = np.linalg.cholesky(_kernel(archs, archs, best) + best[2] * np.eye(len(archs)))
-    alpha = np.linalg.solve(factor.T, np.linalg.solve(factor, target))
-    return Surrogate(archs, alpha, factor, best, mean, scale)
+    alpha: Floats = np.asarray(np.linalg.solve(factor.T, np.linalg.solve(factor, target)), dtype=np.float64)
+    return Surrogate(archs, alpha, np.asarray(factor, dtype=np.float64), best, mean, scale)
 
 
 def _likelihood(archs: Archs, target: Floats, hyper: tuple[float, float, float]) -> float:

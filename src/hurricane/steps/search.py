@@ -62,15 +62,23 @@ def perform(job: Job) -> None:
 
 
 def chosen(job: Job) -> dict[str, Any] | None:
-    """The finalist to retrain: the best that keeps the budget and was not rejected since, or None."""
+    """The finalist to retrain: the best of those left that keep the budget, or the fastest of them; None if none is.
+
+    Where exported models came out slower than their finalists were measured, all finalists are taken for slower by
+    that much.
+    """
     record = job.run.record(NAME)
     if record is None:
         return None
-    gone = {tuple(row["architecture"]) for row in rejected(job)}
-    left: list[dict[str, Any]] = [
-        row for row in record["finalists"] if tuple(row["architecture"]) not in gone
-    ]
-    return left[0] if left else None
+    gone = {tuple(row["architecture"]): row["measured_ms"] for row in rejected(job)}
+    finalists: list[dict[str, Any]] = record["finalists"]
+    missed = [row for row in finalists if tuple(row["architecture"]) in gone]
+    slower = max((gone[tuple(row["architecture"])] / row["measured_ms"] for row in missed), default=1.0)
+    left = [row for row in finalists if tuple(row["architecture"]) not in gone]
+    fitting = [row for row in left if row["fits"] and row["measured_ms"] * slower <= job.budget_ms]
+    if fitting:
+        return max(fitting, key=lambda row: float(row["score"]))
+    return min(left, key=lambda row: float(row["measured_ms"]), default=None)
 
 
 def rejected(job: Job) -> list[dict[str, Any]]:

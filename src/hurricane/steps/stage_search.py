@@ -14,7 +14,7 @@ from hurricane.space import Archs, SearchSpace
 from hurricane.steps.job import Bar, Job
 from hurricane.train.scoring import PathScorer, path_scorer
 
-# The window under the budget that is searched is widened to these shares where it holds no architecture.
+# The window under the budget that is searched is widened to these shares where it holds too few architectures.
 WIDER_WINDOWS = (0.8, 0.6, 0.0)
 
 
@@ -93,7 +93,7 @@ def evolved(
                 def told(scored: Sequence[Scored], bar: Bar = bar) -> None:
                     bar.advance(len(scored))
 
-                return search(
+                found = search(
                     space,
                     score,
                     cost=cost,
@@ -105,7 +105,12 @@ def evolved(
                 )
         except InfeasibleBudget as error:
             missed = error
-            if min_ms > 0:
-                job.view.say(f"no architecture costs between {min_ms:.3g} and {max_ms:.3g} ms: looking lower")
+        else:
+            if len(found.history) >= min(evaluations, job.config.search.measured) or min_ms == 0:
+                return found
+        if min_ms > 0:
+            job.view.say(
+                f"too few architectures cost between {min_ms:.3g} and {max_ms:.3g} ms: looking lower"
+            )
     assert missed is not None
     raise missed
