@@ -1,7 +1,6 @@
 # Two commands do everything, set-up included: `make demo` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-export OMP_NUM_THREADS ?= 2
 
 .PHONY: setup demo test test-slow test-all lint clean
 
@@ -13,7 +12,7 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(BIN)/hurricane run --device onnxruntime:cpu?threads=1 --max-latency 150us --out runs/demo
+	$(BIN)/hurricane run --device 'onnxruntime:cpu?threads=1' --max-latency 100us --time-limit 3m --out runs/demo
 	@echo "Report: runs/demo/report.html"
 
 test: setup lint

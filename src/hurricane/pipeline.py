@@ -77,7 +77,9 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
         write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
         job = Job(run, config, view)
         feasibility.decide(job)
-        len(job.pictures.train.labels)  # decodes: broken pictures are told before hours of work
+        # Decoding now tells broken pictures before hours of work.
+        for note in (*job.source.facts.warnings, *job.pictures.notes):
+            view.say(note)
     except HurricaneError:
         shutil.rmtree(folder, ignore_errors=True)
         if existed:

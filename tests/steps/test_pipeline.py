@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from hurricane import config as config_file
 from hurricane import pipeline
-from hurricane.errors import RunError
+from hurricane.errors import ModelError, RunError
 from hurricane.runs import Run
 from hurricane.steps.job import Job, SilentView
 
@@ -216,6 +216,47 @@ def test_one_stage_is_the_way_of_spos(tmp_path):
     assert job.run.record("supernet")["later"] is None
     varied = np.array([row["architecture"] for row in job.run.record("search")["history"]])
     assert (np.array([len(set(column)) for column in varied.T]) > 1).sum() > len(varied.T) / 2
+
+
+def test_starting_weights_of_another_run_are_taken_over(finished, tmp_path):
+    job, _ = finished
+    init = job.run.path("supernet", "weights.safetensors")
+    again = quick_job(tmp_path / "again", f'retrain.init="{init}"')
+    said = []
+
+    class Listening(SilentView):
+        def say(self, text):
+            said.append(text)
+
+    pipeline.run(Job(again.run, again.config, Listening()), until="train")
+    assert any(str(init) in line and "tensors fit" in line for line in said)
+
+
+def test_weights_that_do_not_fit_are_told(tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    job = quick_job(tmp_path / "run", f'retrain.init="{tmp_path / "other.safetensors"}"')
+    with pytest.raises(ModelError, match="no weights that fit"):
+        pipeline.run(job, until="train")
+
+
+def test_a_full_disk_while_training_is_a_sentence(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    from hurricane.train import weights
+
+    job = quick_job(tmp_path / "run")
+
+    def full(tensors, path, metadata=None):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    with pytest.raises(RunError, match="disk is full"):
+        pipeline.run(job, until="train")
+    assert job.run.record("supernet") is None
+    assert not list(job.run.folder.rglob("*.part"))
 
 
 @pytest.mark.slow

@@ -95,7 +95,8 @@ def run(
     if until not in pipeline.COMMANDS:
         raise ConfigError(f"--until {until!r} is no step; steps are {', '.join(pipeline.COMMANDS)}")
     given: dict[str, Any] = {
-        "data.path": data,
+        # Absolute, so that the run goes on from any folder.
+        "data.path": str(Path(data).resolve()) if data and Path(data).exists() else data,
         "space.preset": preset,
         "space.image_size": image_size,
         "run.seed": seed,

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hurricane.nn import FixedNetwork
-from hurricane.runs import append_row, digest, writing
+from hurricane.runs import append_row, digest
 from hurricane.space import Archs
 from hurricane.steps import plan, search, supernet
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, Recipe, train
 from hurricane.train.scoring import calibration_batches, recalibrate
+from hurricane.train.weights import save_tensors
 
 NAME = "retrain"
 # Inherited weights need less of a push than random ones.
@@ -89,8 +90,7 @@ def perform(job: Job) -> None:
         train_split.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
     )
     recalibrate(network, (), statistics)
-    with writing(folder / "model.safetensors") as scratch:
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, scratch)
+    save_tensors(folder / "model.safetensors", network.state_dict())
     job.run.finish(NAME, key_now, finalist=finalist, epochs=lengths.retrain, start=section.start)
     checkpoint.unlink(missing_ok=True)
 

@@ -24,7 +24,7 @@ FIRST_NETWORKS = 4
 def key(job: Job) -> str | None:
     """Hash of profile, budget and settings."""
     record = job.run.record(profile.NAME)
-    if record is None:
+    if record is None or record["key"] != profile.key(job):
         return None
     section = job.config.specialize.model_dump(mode="json")
     return digest([record["key"], job.budget_ms, section, job.config.profile.networks, job.config.run.seed])

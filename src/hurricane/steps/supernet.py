@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hurricane.errors import InfeasibleBudget, ModelError
 from hurricane.nn import Supernet
-from hurricane.runs import append_row, digest, file_digest, writing
+from hurricane.runs import append_row, digest, file_digest
 from hurricane.search import Sampler
 from hurricane.space import Archs, SearchSpace
 from hurricane.steps import plan, stage_search
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, PathDraw, Recipe, train
+from hurricane.train.weights import save_tensors
 
 NAME = "supernet"
 STAGE1, STAGE2 = "supernet/stage1", "supernet/stage2"
@@ -37,7 +38,7 @@ class Stage:
 def key(job: Job) -> str | None:
     """Hash of space, pictures, plan and settings."""
     record = job.run.record(space_step.NAME)
-    if record is None:
+    if record is None or record["key"] != space_step.key(job):
         return None
     init = job.config.retrain.init
     started_from = file_digest(Path(init)) if init and Path(init).is_file() else init
@@ -65,8 +66,7 @@ def perform(job: Job) -> None:
         _train_stage(
             job, model, stage2(job, later), lengths.stage2, speed.precision, digest([key_now, later])
         )
-    with writing(job.run.path(NAME, "weights.safetensors")) as scratch:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, scratch)
+    save_tensors(job.run.path(NAME, "weights.safetensors"), model.state_dict())
     job.run.finish(NAME, key_now, later=later, precision=speed.precision)
 
 

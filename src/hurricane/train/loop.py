@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +26,7 @@ from hurricane.errors import RunError
 from hurricane.nn import Supernet
 from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, steps_per_epoch, training_batches
+from hurricane.train.weights import save_tensors
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -195,15 +196,12 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: 
 
 
 def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int) -> None:
-    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
-            tensors[f"momentum.{index}"] = momentum.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    save_file(tensors, scratch, metadata={"epochs": str(epochs)})
-    scratch.replace(path)
+            tensors[f"momentum.{index}"] = momentum
+    save_tensors(path, tensors, {"epochs": str(epochs)})
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:

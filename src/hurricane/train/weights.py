@@ -1,0 +1,28 @@
+"""Weights in files: safetensors, written whole or not at all."""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hurricane.runs import writing
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors to a safetensors file; RunError where the disk is full or cannot be written."""
+    with writing(path) as scratch:
+        try:
+            save_file(
+                {name: tensor.contiguous() for name, tensor in tensors.items()},
+                scratch,
+                metadata=None if metadata is None else dict(metadata),
+            )
+        except SafetensorError as error:  # carries the system's error as text only
+            number = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
+            raise OSError(number, os.strerror(number)) from error
