@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from hurricane import config as config_file
 from hurricane import pipeline
+from hurricane.deliver import Delivered
 from hurricane.errors import ModelError, RunError
 from hurricane.runs import Run
 from hurricane.steps.job import Job, SilentView
@@ -74,6 +76,40 @@ def test_a_run_ends_with_a_verified_model(finished):
     assert job.run.path("report.html").is_file()
     assert verdict["params"] > 0
     assert verdict["macs"] > 0
+
+
+def test_the_example_beside_the_model_labels_a_picture(finished, tmp_path):
+    job, _ = finished
+    Image.fromarray(np.zeros((9, 12, 3), np.uint8)).save(tmp_path / "a.png")
+    example = [sys.executable, str(job.run.path("export", "example.py")), str(tmp_path / "a.png")]
+    done = subprocess.run(example, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    label = done.stdout.split(": ")[1].split(" (")[0]
+    predicted = Delivered.open(job.run.folder).predict(tmp_path / "a.png")
+    assert predicted["label"] == label
+    assert sum(predicted["scores"].values()) == pytest.approx(1.0)
+
+
+def test_the_exported_model_is_whole_and_takes_any_batch(finished):
+    import onnx
+
+    job, _ = finished
+    model = onnx.load(job.run.path("export", "model.onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    (given,), (output,) = model.graph.input, model.graph.output
+    axes = given.type.tensor_type.shape.dim
+    assert (given.name, output.name) == ("images", "logits")
+    assert axes[0].dim_param
+    assert [axis.dim_value for axis in axes[1:]] == [3, 8, 8]
+    assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
+    assert json.loads(job.run.path("export", "labels.json").read_text()) == [str(i) for i in range(10)]
+
+
+def test_the_report_of_a_run_tells_its_verdict(finished):
+    job, _ = finished
+    page = job.run.path("report.html").read_text()
+    assert "Keeps the budget" in page
+    assert "random (" in page
 
 
 def test_every_step_is_done_and_stays_done(finished):
