@@ -1,6 +1,6 @@
 """The CIFAR-10 subset that the benchmarks use: the first rows of a shuffled train.parquet, and the whole test split.
 
-    python benchmarks/cifar_subset.py FOLDER_WITH_TRAIN_AND_TEST_PARQUET OUT [--rows 10000]
+python benchmarks/cifar_subset.py FOLDER_WITH_TRAIN_AND_TEST_PARQUET OUT [--rows 10000]
 """
 
 import argparse
@@ -12,7 +12,9 @@ import pyarrow.parquet
 
 def main() -> None:
     """Write OUT/train.parquet and OUT/test.parquet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", type=int, default=10_000)

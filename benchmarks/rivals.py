@@ -22,7 +22,7 @@ import torch
 from hurricane import config as config_file
 from hurricane import export
 from hurricane.devices import measure
-from hurricane.latency import fit_latency
+from hurricane.latency_model import fit_latency
 from hurricane.nn import FixedNetwork
 from hurricane.runs import Run, write_json
 from hurricane.search import Sampler

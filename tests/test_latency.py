@@ -5,7 +5,8 @@ import pytest
 
 import hurricane as hn
 from hurricane.errors import LatencyError
-from hurricane.latency import LatencyModel, Samples
+from hurricane.latency import Samples
+from hurricane.latency_model import LatencyModel
 from tests.test_space import small_space
 
 

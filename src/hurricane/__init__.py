@@ -17,8 +17,8 @@ _HOME = {
     "SearchSpace": "hurricane.space",
     "preset": "hurricane.space",
     "LatencyTable": "hurricane.latency",
-    "LatencyModel": "hurricane.latency",
-    "fit_latency": "hurricane.latency",
+    "LatencyModel": "hurricane.latency_model",
+    "fit_latency": "hurricane.latency_model",
     "HurricaneError": "hurricane.errors",
     "InfeasibleBudget": "hurricane.errors",
     "specialize": "hurricane.specialization",
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from hurricane.devices import measure_architecture, open_device, profile
     from hurricane.errors import HurricaneError, InfeasibleBudget
     from hurricane.export import export_architecture
-    from hurricane.latency import LatencyModel, LatencyTable, fit_latency
+    from hurricane.latency import LatencyTable
+    from hurricane.latency_model import LatencyModel, fit_latency
     from hurricane.ops import OPERATORS
     from hurricane.search import evolve, sample
     from hurricane.space import LayerSpec, SearchSpace, preset

@@ -186,28 +186,26 @@ class SearchSpace:
         return np.stack(columns, axis=1)
 
     @cached_property
-    def _macs(self) -> "tuple[list[npt.NDArray[np.int64]], int]":
-        per_layer = [
-            np.array([ops.graph(layer.spec(choice)).macs for choice in layer.choices])
-            for layer in self.layers
-        ]
-        return per_layer, sum(ops.graph(spec).macs for spec in self.fixed_specs)
-
-    @cached_property
-    def _params(self) -> "tuple[list[npt.NDArray[np.int64]], int]":
-        per_layer = [
-            np.array([ops.graph(layer.spec(choice)).params for choice in layer.choices])
-            for layer in self.layers
-        ]
-        return per_layer, sum(ops.graph(spec).params for spec in self.fixed_specs)
+    def _graphs(self) -> tuple[list[list[ops.Graph]], list[ops.Graph]]:
+        """Graphs of each layer's choices, and of what is fixed."""
+        searched = [[ops.graph(layer.spec(choice)) for choice in layer.choices] for layer in self.layers]
+        return searched, [ops.graph(spec) for spec in self.fixed_specs]
 
     def macs(self, archs: Any) -> npt.NDArray[np.int64]:
         """Multiply-accumulates of each architecture for one picture: (n, layers) -> (n,)."""
-        return _total(*self._macs, self.checked(archs))
+        searched, fixed = self._graphs
+        return _total(
+            [[g.macs for g in layer] for layer in searched], sum(g.macs for g in fixed), self.checked(archs)
+        )
 
     def params(self, archs: Any) -> npt.NDArray[np.int64]:
         """Trained parameters of each architecture: (n, layers) -> (n,)."""
-        return _total(*self._params, self.checked(archs))
+        searched, fixed = self._graphs
+        return _total(
+            [[g.params for g in layer] for layer in searched],
+            sum(g.params for g in fixed),
+            self.checked(archs),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The space as plain values; `from_json` reads them back."""
@@ -249,10 +247,10 @@ class SearchSpace:
             raise SpaceError(f"this is not the description of a search space ({error!r})") from error
 
 
-def _total(per_layer: list[npt.NDArray[np.int64]], fixed: int, archs: Archs) -> npt.NDArray[np.int64]:
+def _total(per_layer: list[list[int]], fixed: int, archs: Archs) -> npt.NDArray[np.int64]:
     total = np.full(len(archs), fixed, dtype=np.int64)
-    for column, costs in zip(archs.T, per_layer, strict=True):
-        total += costs[column]
+    for column, counts in zip(archs.T, per_layer, strict=True):
+        total += np.array(counts)[column]
     return total
 
 

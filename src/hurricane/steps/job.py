@@ -11,7 +11,7 @@ from hurricane.config import Config
 from hurricane.data import DataSource, Pictures, open_source
 from hurricane.devices import Device, open_device
 from hurricane.errors import ConfigError, RunError
-from hurricane.latency import LatencyModel
+from hurricane.latency_model import LatencyModel
 from hurricane.runs import Run, digest, read_json
 from hurricane.space import SearchSpace, preset
 

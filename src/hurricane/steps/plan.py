@@ -5,7 +5,7 @@ its own speed first, and the lengths are recorded before they are used.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -106,29 +106,35 @@ def total_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: f
 
 
 def fitted(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]) -> Lengths:
-    """Lengths cut until they fit, what hurts least first; the minimum where nothing fits.
+    """Lengths cut until they fit, what hurts least first; the least sensible ones where nothing fits.
 
-    Order: random evaluations (they only serve the report), evaluations to half, supernet and retraining together,
-    evaluations to the minimum.
+    Order: random evaluations (they only serve the report), evaluations down to half, then all trainings by the same
+    factor, then evaluations again.
     """
-    if seconds(lengths) <= limit_s:
-        return lengths
-    floor = Lengths(**{name: min(getattr(lengths, name), least) for name, least in MINIMUM.items()})
-    lengths = replace(lengths, random_evaluations=floor.random_evaluations)
-    half = max(floor.evaluations, lengths.evaluations // 2)
-    for share in np.linspace(1.0, 0.0, 101):
-        evaluations = max(half, round(lengths.evaluations * share))
-        cut = replace(lengths, evaluations=min(lengths.evaluations, evaluations))
-        if share > 0.5 and seconds(cut) <= limit_s:
+    for cut in _cuts(lengths):
+        if seconds(cut) <= limit_s:
             return cut
-        names = ("stage1", "stage2", "retrain")
-        epochs = {n: max(getattr(floor, n), int(getattr(lengths, n) * share)) for n in names}
-        if share <= 0.5:
-            epochs = {n: max(getattr(floor, n), int(getattr(lengths, n) * share * 2)) for n in names}
-            cut = replace(lengths, evaluations=half, **epochs)
-            if seconds(cut) <= limit_s:
-                return cut
-    return floor
+    return cut
+
+
+def _cuts(lengths: Lengths) -> Iterator[Lengths]:
+    """Ever shorter lengths, in the order that hurts least."""
+
+    def at(name: str, share: float) -> int:
+        whole: int = getattr(lengths, name)
+        return max(min(whole, MINIMUM[name]), int(whole * share))
+
+    yield lengths
+    cut = replace(lengths, random_evaluations=at("random_evaluations", 0.0))
+    for share in np.linspace(1.0, 0.5, 11):
+        cut = replace(cut, evaluations=at("evaluations", share))
+        yield cut
+    for share in np.linspace(1.0, 0.0, 101):
+        cut = replace(
+            cut, stage1=at("stage1", share), stage2=at("stage2", share), retrain=at("retrain", share)
+        )
+        yield cut
+    yield replace(cut, evaluations=at("evaluations", 0.0))
 
 
 def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hurricane.devices import measure_architectures
-from hurricane.latency import LatencyModel, fit_latency
+from hurricane.latency_model import LatencyModel, fit_latency
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, digest, read_rows
 from hurricane.search import EvolutionResult, Scored

@@ -7,7 +7,8 @@ import numpy as np
 
 from hurricane.devices import measure_architectures
 from hurricane.errors import InfeasibleBudget
-from hurricane.latency import CostModel, LatencyModel, fit_latency
+from hurricane.latency import CostModel
+from hurricane.latency_model import LatencyModel, fit_latency
 from hurricane.runs import digest, write_json
 from hurricane.search import sample, share_within
 from hurricane.space import Archs, SearchSpace
