@@ -31,6 +31,7 @@ from hurricane.steps import profile, verify
 from hurricane.steps.feasibility import measured_ms
 from hurricane.steps.job import Job
 from hurricane.train.loop import Recipe, train
+from hurricane.train.scoring import calibration_batches, recalibrate
 
 
 def random_rivals(job: Job, count: int) -> list[tuple[str, SearchSpace]]:
@@ -94,6 +95,8 @@ def trained(job: Job, name: str, space: SearchSpace) -> dict[str, Any]:
     )
     started = time.monotonic()
     train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
+    statistics = calibration_batches(pictures.train.images, 4096, np.random.default_rng(job.config.run.seed))
+    recalibrate(network, (), statistics)
     network.eval()
     specs = space.specs((0,) * len(space.layers))
     content = job.device.export(export.Network(specs, network.folded(), pictures.mean, pictures.std))
@@ -136,9 +139,9 @@ def main() -> None:
     small = job.small_space
     same = small.narrow([(name,) for name in verdict["architecture"]])
     rivals = [
-        ("the winner, trained from scratch", same),
         mobilenet_like(job),
         *random_rivals(job, arguments.random),
+        ("the winner, trained from scratch", same),
     ]
     for name, space in rivals:
         if any(row["name"].split(" (")[0] == name.split(" (")[0] for row in done):
