@@ -90,7 +90,7 @@ class SearchSection(Section):
     random_evaluations: int | Auto = "auto"
     window: float = Field(0.9, ge=0, lt=1)
     margin: float = Field(0.02, ge=0, lt=0.5)
-    recalibration_pictures: int = Field(512, ge=16)
+    recalibration_pictures: int = Field(256, ge=16)
     rank_pictures: int = Field(2000, ge=16)
     measured: int = Field(6, ge=1)
 

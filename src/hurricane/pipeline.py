@@ -163,7 +163,7 @@ def _check_identity(job: Job) -> None:
 def image_size(config: Config, short_side: int, pictures: int) -> int:
     """Pixels to train at: as asked, else the pictures' short side, smaller where the time plan needs it.
 
-    A network of the mobile preset trains at about 2 GMAC/s on two cores (docs/measuring.md) and costs about
+    A network of the mobile preset trains at about 3 GMAC/s on two cores (docs/measuring.md) and costs about
     350 MMAC at 224 pixels; fewer than 40 passes over the pictures in the time there is are too few to learn from.
     """
     if config.space.image_size != "auto":
@@ -178,7 +178,7 @@ def image_size(config: Config, short_side: int, pictures: int) -> int:
     seconds = config.run.time_limit_s or (25 * 60.0 if pictures <= 2000 else 4 * 3600.0)
     for size in (largest, *(size for size in IMAGE_SIZES if size < largest)):
         macs = 350e6 * (size / 224) ** 2
-        if seconds * 2.0e9 / macs >= 40 * pictures * 0.8:
+        if seconds * 3.0e9 / macs >= 40 * pictures * 0.8:
             return size
     return min(largest, IMAGE_SIZES[-1])
 

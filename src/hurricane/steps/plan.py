@@ -23,13 +23,13 @@ from hurricane.train.scoring import logits_of
 
 # Training on two cores does about this much (forward multiply-accumulates of a picture, all passes counted in):
 # only used to size small data sets without a limit, so that they end within half an hour (see docs/measuring.md).
-ASSUMED_MACS_PER_S = 2.0e9
+ASSUMED_MACS_PER_S = 3.0e9
 ASSUMED_PICTURES_PER_S = 1200.0
 SMALL_DATA = 2000
 SMALL_DATA_SECONDS = 20 * 60.0
 # bf16 must be this much faster than fp32 before it is worth its lost digits.
 WORTHWHILE = 1.2
-MINIMUM = {"stage1": 8, "stage2": 6, "retrain": 12, "evaluations": 60, "random_evaluations": 30}
+MINIMUM = {"stage1": 8, "stage2": 6, "retrain": 12, "evaluations": 40, "random_evaluations": 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Speed:
 
 
 def default_lengths(job: Job, mean_macs: float) -> Lengths:
-    """Lengths from the number of pictures alone; small data sets end within half an hour on two cores."""
+    """Lengths from the number of pictures alone; without a limit, small data sets end within half an hour."""
     pictures = len(job.pictures.train.labels)
     lengths = Lengths(
         stage1=int(np.clip(360_000 // pictures, 10, 90)),
@@ -62,7 +62,7 @@ def default_lengths(job: Job, mean_macs: float) -> Lengths:
         evaluations=200,
         random_evaluations=100,
     )
-    if pictures <= SMALL_DATA:
+    if pictures <= SMALL_DATA and not job.config.run.time_limit_s:
         per_s = min(ASSUMED_PICTURES_PER_S, ASSUMED_MACS_PER_S / mean_macs)
         lengths = fitted(lengths, SMALL_DATA_SECONDS, lambda plan: total_seconds(job, plan, per_s, 3 * per_s))
     return _overridden(job, lengths)
@@ -108,8 +108,8 @@ def total_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: f
 def fitted(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]) -> Lengths:
     """Lengths cut until they fit, what hurts least first; the least sensible ones where nothing fits.
 
-    Order: random evaluations (they only serve the report), evaluations down to half, then all trainings by the same
-    factor, then evaluations again.
+    Order: random evaluations (they only serve the report), evaluations down to half, all trainings down to half,
+    evaluations again, trainings again.
     """
     for cut in _cuts(lengths):
         if seconds(cut) <= limit_s:
@@ -124,17 +124,25 @@ def _cuts(lengths: Lengths) -> Iterator[Lengths]:
         whole: int = getattr(lengths, name)
         return max(min(whole, MINIMUM[name]), int(whole * share))
 
+    def trained(cut: Lengths, share: float) -> Lengths:
+        return replace(
+            cut, stage1=at("stage1", share), stage2=at("stage2", share), retrain=at("retrain", share)
+        )
+
     yield lengths
     cut = replace(lengths, random_evaluations=at("random_evaluations", 0.0))
     for share in np.linspace(1.0, 0.5, 11):
         cut = replace(cut, evaluations=at("evaluations", share))
         yield cut
-    for share in np.linspace(1.0, 0.0, 101):
-        cut = replace(
-            cut, stage1=at("stage1", share), stage2=at("stage2", share), retrain=at("retrain", share)
-        )
+    for share in np.linspace(1.0, 0.5, 51):
+        cut = trained(cut, share)
         yield cut
-    yield replace(cut, evaluations=at("evaluations", 0.0))
+    for share in np.linspace(0.5, 0.0, 11):
+        cut = replace(cut, evaluations=at("evaluations", share))
+        yield cut
+    for share in np.linspace(0.5, 0.0, 51):
+        cut = trained(cut, share)
+        yield cut
 
 
 def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:

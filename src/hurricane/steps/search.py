@@ -1,8 +1,8 @@
 """Search: evolution over the last stage under the budget, random search beside it, and the finalists on the device.
 
 The best architectures are measured whole on the device before anything is retrained: latency does not depend on
-weights. What they measure corrects the latency model; where none of them keeps the budget, the search goes on with
-the corrected model.
+weights. What they measure corrects the latency model; where none of them keeps the budget, the next best that keep
+it by the corrected model are measured.
 """
 
 from typing import Any
@@ -40,19 +40,19 @@ def perform(job: Job) -> None:
     assert key_now is not None
     folder = job.run.path(NAME)
     cost: LatencyModel = job.latency_model
+    result = stage_search.evolved(
+        job, model, stage.space, cost, lengths.evaluations, speed.precision, folder, key_now
+    )
     finalists: list[dict[str, Any]] = []
-    for attempt in range(ROUNDS):
-        result = stage_search.evolved(
-            job, model, stage.space, cost, lengths.evaluations, speed.precision, folder, key_now
-        )
-        measured, cost = _measured(job, stage.space, result, cost)
-        finalists += [row for row in measured if row not in finalists]
+    for _ in range(ROUNDS):
+        scored = _likely(job, result, cost, stage.space, finalists)
+        if not scored:
+            break
+        measured, cost = _measured(job, stage.space, scored, cost)
+        finalists += measured
         if any(row["fits"] for row in finalists):
             break
-        if attempt + 1 < ROUNDS:
-            job.view.say(
-                "none of the best keeps the budget when measured: searching again, latency corrected"
-            )
+        job.view.say("none of the best keeps the budget when measured: latency corrected, taking the next")
     rival = _random(job, model, stage.space, lengths.random_evaluations, speed.precision)
     _say(job, finalists, rival)
     history = [_scored_row(scored) for scored in result.history]
@@ -99,11 +99,21 @@ def reject(job: Job, verdict: dict[str, Any]) -> None:
     )
 
 
+def _likely(
+    job: Job, result: EvolutionResult, cost: LatencyModel, space: SearchSpace, finalists: list[dict[str, Any]]
+) -> list[Scored]:
+    """The best scored that are not measured yet and keep the budget by the model as corrected so far."""
+    gone = {tuple(row["architecture"]) for row in finalists}
+    predicted = cost.predict(space, np.array([scored.indices for scored in result.history]))
+    top = job.budget_ms * (1.0 - job.config.search.margin)
+    left = [s for s, ms in zip(result.history, predicted, strict=True) if s.choices not in gone and ms <= top]
+    return sorted(left, key=lambda scored: -scored.score)[: job.config.search.measured]
+
+
 def _measured(
-    job: Job, space: SearchSpace, result: EvolutionResult, cost: LatencyModel
+    job: Job, space: SearchSpace, best: list[Scored], cost: LatencyModel
 ) -> tuple[list[dict[str, Any]], LatencyModel]:
-    """The best architectures measured whole, and the latency model with what that taught."""
-    best = sorted(result.history, key=lambda scored: -scored.score)[: job.config.search.measured]
+    """Architectures measured whole, and the latency model with what that taught."""
     archs = np.array([scored.indices for scored in best])
     with job.view.bar("measuring the finalists", len(best)) as bar:
         samples = measure_architectures(
