@@ -165,6 +165,14 @@ def test_more_than_one_broken_picture_in_a_hundred_is_a_sentence(cli, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_hidden_files_of_the_user_survive_a_run_that_cannot_be(cli, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".keep").write_text("mine")
+    status, _, err = cli(*run_words(tmp_path / "run", budget="1us"))
+    assert_sentence(status, err, "the cheapest costs")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".keep"]
+
+
 def test_an_impossible_budget_ends_with_the_cheapest(cli, tmp_path):
     status, _, err = cli(*run_words(tmp_path / "run", budget="1us"))
     assert_sentence(status, err, "the cheapest costs", "raise")

@@ -17,7 +17,7 @@ from hurricane import config as config_file
 from hurricane import devices
 from hurricane.config import Config
 from hurricane.errors import ConfigError, HurricaneError, RunError
-from hurricane.runs import Run, write_text
+from hurricane.runs import RUN_FILE, Run, write_text
 from hurricane.space import SKELETONS
 from hurricane.steps import feasibility, profile, specialize
 from hurricane.steps.job import Job, SilentView, View
@@ -81,9 +81,12 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
         for note in (*job.source.facts.warnings, *job.pictures.notes):
             view.say(note)
     except HurricaneError:
-        shutil.rmtree(folder, ignore_errors=True)
-        if existed:
-            folder.mkdir(exist_ok=True)
+        # Only what was made here: the folder may hold hidden files of the user's.
+        shutil.rmtree(run.path("data"), ignore_errors=True)
+        for name in (CONFIG_FILE, RUN_FILE):
+            run.path(name).unlink(missing_ok=True)
+        if not existed:
+            folder.rmdir()
         raise
     return job
 

@@ -142,7 +142,7 @@ def test_another_budget_keeps_the_profile_and_redoes_what_depends_on_it(finished
 
 def test_another_recipe_redoes_only_the_retraining(finished):
     job, _ = finished
-    changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01"])
+    changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01", "retrain.epochs=2"])
     states = state_of(Job(job.run, changed))
     assert [c for c, s in states.items() if s == "done"] == ["profile", "specialize", "train", "search"]
 

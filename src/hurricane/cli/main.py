@@ -1,6 +1,8 @@
 """Commands. Each turns words into one call of the pipeline or a device, and prints what came of it."""
 
+import contextlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -91,6 +93,7 @@ def run(
     """Pictures, a device and a budget in; a verified model and a report out."""
     from hurricane import config as config_file
     from hurricane import pipeline
+    from hurricane.runs import Run
 
     if until not in pipeline.COMMANDS:
         raise ConfigError(f"--until {until!r} is no step; steps are {', '.join(pipeline.COMMANDS)}")
@@ -113,10 +116,14 @@ def run(
     if dry_run:
         _print_states(pipeline.dry_run(out, config), as_json)
         return
-    job = pipeline.start(
-        out, config, view, command=" ".join(["hurricane", *sys.argv[1:]]), settings=settings or []
-    )
-    with job.run.locked():
+    command = shlex.join(["hurricane", *sys.argv[1:]])
+    with contextlib.ExitStack() as stack:
+        known = Run.exists(out)
+        if known:
+            stack.enter_context(Run.open(out).locked())
+        job = pipeline.start(out, config, view, command=command, settings=settings or [])
+        if not known:
+            stack.enter_context(job.run.locked())
         status = pipeline.run(job, until=until)
     _print_outcome(job, as_json)
     raise SystemExit(status)
@@ -131,6 +138,7 @@ def _config(
 
     if Run.exists(out):
         Run.open(out)
+    if (out / "config.toml").is_file() and Run.exists(out):
         base = config_file.load(out / "config.toml")
     elif device is None:
         raise ConfigError(

@@ -27,7 +27,7 @@ def key(job: Job) -> str | None:
     record = job.run.record(supernet.NAME)
     if record is None or record["key"] != supernet.key(job):
         return None
-    return digest([record["key"], job.config.search.model_dump(mode="json"), job.config.verify.candidates])
+    return digest([record["key"], job.config.search.model_dump(mode="json")])
 
 
 def perform(job: Job) -> None:

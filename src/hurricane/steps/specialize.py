@@ -39,6 +39,8 @@ def perform(job: Job) -> None:
     if before["cheapest_ms"] > job.budget_ms:
         advice = "raise --max-latency, or give a smaller width (--set space.width=0.5) or --image-size"
         raise InfeasibleBudget(job.budget_ms, before["cheapest_ms"], advice)
+    if before["dearest_ms"] <= job.budget_ms:
+        job.view.say("the budget is above the slowest network of the space: it is kept trivially")
     section = job.config.specialize
     beta = None if section.beta == "auto" else section.beta
     judged = judge(full, rough, keep=section.keep, max_ms=job.budget_ms, beta=beta, capacity=section.capacity)

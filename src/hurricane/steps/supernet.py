@@ -42,8 +42,9 @@ def key(job: Job) -> str | None:
         return None
     init = job.config.retrain.init
     started_from = file_digest(Path(init)) if init and Path(init).is_file() else init
-    section = job.config.supernet.model_dump(mode="json")
-    return digest([record["key"], section, plan.key(job), job.flip, started_from])
+    config = job.config
+    sections = [section.model_dump(mode="json") for section in (config.supernet, config.search, config.run)]
+    return digest([record["key"], sections, job.data_key, job.flip, started_from])
 
 
 def perform(job: Job) -> None:
