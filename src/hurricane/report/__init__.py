@@ -3,6 +3,7 @@
 from hurricane.report.facts import (
     ChoiceFacts,
     Curve,
+    Finalist,
     LatencyPoint,
     LayerFacts,
     OperatorRow,
@@ -17,6 +18,7 @@ from hurricane.report.page import render
 __all__ = [
     "ChoiceFacts",
     "Curve",
+    "Finalist",
     "LatencyPoint",
     "LayerFacts",
     "OperatorRow",

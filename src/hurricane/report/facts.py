@@ -7,7 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome on the device. Latencies in milliseconds, accuracies as fractions of the test split."""
+    """The outcome on the device. Latencies in milliseconds, accuracies as fractions of the test split.
+
+    architecture : choice names, one a layer. unstable : why the measurement is not steady, None where it is.
+    """
 
     budget_ms: float
     predicted_ms: float
@@ -23,17 +26,24 @@ class Verdict:
     macs: int
     model: str
     unstable: str | None = None
+    device: str = ""
+    architecture: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", tuple(self.architecture))
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFacts:
-    """One operator at one layer. cost_ms is None where the device cannot run it."""
+    """One operator at one layer. cost_ms is None where it was not timed (`reason` says why)."""
 
     name: str
     cost_ms: float | None
     score: float
     kept: bool
     reason: str
+    macs: int | None = None
+    params: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +86,30 @@ class LatencyPoint:
 
 @dataclass(frozen=True, slots=True)
 class ScoredFacts:
-    """An architecture scored by the supernet. source: "search" or "random"."""
+    """An architecture scored by the supernet, in the order of scoring.
+
+    source : "search" or "random". stage : name of an earlier stage; empty for the search that found the winner.
+    """
 
     source: str
     cost_ms: float
     score: float
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """One of the best by score, measured whole on the device before anything was retrained.
+
+    fits : whether what was measured keeps the budget. outcome : what became of it, in words.
+    """
+
+    architecture: tuple[str, ...]
+    score: float
+    predicted_ms: float
+    measured_ms: float
+    fits: bool
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +130,10 @@ class OperatorRow:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A training: (epoch, loss, share of augmented training pictures recognised) points."""
+    """A training: (epoch, loss, share of augmented training pictures recognised or None) points."""
 
     name: str
-    points: tuple[tuple[int, float, float], ...]
+    points: tuple[tuple[int, float, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +148,13 @@ class Rival:
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """Everything that the page shows.
+    """Everything that the page shows. What a run lacks is None or empty, and the page says that it is missing.
 
-    device, data, versions : facts in words and numbers. rejected : finalists whose file missed the budget.
-    seconds : of each step. per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
+    device, data, versions : facts in words and numbers; of `data` the page knows `image_size` (pixels) and
+        `balanced` (bool), and lists the rest.
+    rejected : (predicted, measured) milliseconds of finalists whose file missed the budget.
+    seconds : of each step. winner : (cost, score) of the architecture that was chosen.
+    per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
     """
 
     command: str
@@ -138,6 +170,7 @@ class ReportFacts:
     space: SpaceFacts | None = None
     points: tuple[LatencyPoint, ...] = ()
     scored: tuple[ScoredFacts, ...] = ()
+    finalists: tuple[Finalist, ...] = ()
     winner: tuple[float, float] | None = None
     architecture: tuple[OperatorRow, ...] = ()
     curves: tuple[Curve, ...] = ()

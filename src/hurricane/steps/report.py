@@ -5,10 +5,13 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+
 from hurricane import ops
 from hurricane.report import (
     ChoiceFacts,
     Curve,
+    Finalist,
     LatencyPoint,
     LayerFacts,
     OperatorRow,
@@ -66,7 +69,8 @@ def facts_of(job: Job) -> ReportFacts:
         rejected=tuple((row["predicted_ms"], row["measured_ms"]) for row in search.rejected(job)),
         space=_space(job),
         points=_points(job),
-        scored=_scored(found),
+        scored=(*_scored_first(job), *_scored(found)),
+        finalists=_finalists(job, found, finalist),
         winner=None if finalist is None else (finalist["predicted_ms"], finalist["score"]),
         architecture=_architecture(job, finalist),
         curves=_curves(job),
@@ -126,7 +130,15 @@ def _space(job: Job) -> SpaceFacts | None:
             layer.stride,
             layer.size,
             tuple(
-                ChoiceFacts(row["choice"], row["cost_ms"], row["score"], row["kept"], row["reason"])
+                ChoiceFacts(
+                    row["choice"],
+                    row["cost_ms"],
+                    row["score"],
+                    row["kept"],
+                    row["reason"],
+                    row["macs"],
+                    row["params"],
+                )
                 for row in rows
             ),
         )
@@ -161,6 +173,44 @@ def _scored(record: dict[str, Any] | None) -> tuple[ScoredFacts, ...]:
         ScoredFacts(source, row["cost_ms"], row["score"])
         for source, rows in (("random", record["random"]), ("search", record["history"]))
         for row in rows
+    )
+
+
+def _scored_first(job: Job) -> tuple[ScoredFacts, ...]:
+    """What the search of the first stage scored, priced by the run's latency model."""
+    record = job.run.record(supernet.NAME)
+    if record is None or record["later"] is None or job.run.record(space_step.NAME) is None:
+        return ()
+    rows = read_rows(job.run.path(*supernet.STAGE1.split("/"), "scored.jsonl"))
+    mine = [row for row in rows if row.get("key") == record["key"]]
+    if not mine:
+        return ()
+    space = job.small_space
+    costs = job.latency_model.predict(space, np.array([space.indices(row["architecture"]) for row in mine]))
+    return tuple(
+        ScoredFacts("search", float(cost), row["score"], "stage 1")
+        for cost, row in zip(costs, mine, strict=True)
+    )
+
+
+def _finalists(
+    job: Job, record: dict[str, Any] | None, finalist: dict[str, Any] | None
+) -> tuple[Finalist, ...]:
+    if record is None:
+        return ()
+    missed = [row["architecture"] for row in search.rejected(job)]
+    names = [None if finalist is None else finalist["architecture"], *missed]
+    outcomes = ["the winner", *("its exported file missed the budget" for _ in missed)]
+    return tuple(
+        Finalist(
+            tuple(row["architecture"]),
+            row["score"],
+            row["predicted_ms"],
+            row["measured_ms"],
+            row["fits"],
+            outcomes[names.index(row["architecture"])] if row["architecture"] in names else "",
+        )
+        for row in record["finalists"]
     )
 
 
