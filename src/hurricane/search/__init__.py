@@ -1,16 +1,16 @@
 """Search: drawing architectures within a budget, and finding good ones with few scores."""
 
-from hurricane.search.conformance import check_searcher
-from hurricane.search.evolution import Evolution, PlainEvolution, RegularizedEvolution, evolve
-from hurricane.search.running import (
-    EvolutionResult,
-    Problem,
+from hurricane.search.baselines import (
+    PlainEvolution,
     RandomSearch,
-    Scored,
-    Searcher,
+    RegularizedEvolution,
+    plain_evolution,
     random_search,
-    run_search,
+    regularized_evolution,
 )
+from hurricane.search.conformance import check_searcher
+from hurricane.search.evolution import Evolution, evolve
+from hurricane.search.running import EvolutionResult, Problem, Scored, Searcher, run_search
 from hurricane.search.sampling import Sampler, sample, share_within
 
 __all__ = [
@@ -25,7 +25,9 @@ __all__ = [
     "Searcher",
     "check_searcher",
     "evolve",
+    "plain_evolution",
     "random_search",
+    "regularized_evolution",
     "run_search",
     "sample",
     "share_within",
