@@ -40,7 +40,7 @@ COMMAND = [
     "--device",
     DEVICE,
     "--max-latency",
-    "100us",
+    "55us",
     "--quiet",
     "--json",
 ]
