@@ -78,7 +78,7 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
         job = Job(run, config, view)
         feasibility.decide(job)
         # Decoding now tells broken pictures before hours of work.
-        for note in (*job.source.facts.warnings, *job.pictures.notes):
+        for note in (*job.source.facts.warnings, *job.pictures.warnings, *job.pictures.notes):
             view.say(note)
     except HurricaneError:
         # Only what was made here: the folder may hold hidden files of the user's.

@@ -1,31 +1,38 @@
 """A source that is a list of pictures: digits, a folder, or the rows of parquet files."""
 
-import errno
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hurricane.data.decoding import decoded, open_picture
-from hurricane.data.pictures import Labels, Pictures, Progress, SourceFacts, Split
-from hurricane.data.splitting import IMBALANCE, Division, check_counts, divide
+from hurricane.data import keeping
+from hurricane.data.decoding import Batch, decode, short_side
+from hurricane.data.keeping import SPLITS, InMemory, OnDisk
+from hurricane.data.pictures import Channels, Images, Labels, Pictures, Progress, SourceFacts, Split
+from hurricane.data.splitting import Division, check_counts, divide, even
 from hurricane.errors import DataError
 
-SAMPLED = 64
+# The short side is looked up at 16 places, 4 pictures each: neighbours share a row group of a parquet file.
+PLACES, EACH = 16, 4
 BROKEN_SHARE = 0.01
+# Statistics of so many pixels are exact enough: 2,000 pictures of 224 pixels, or all of CIFAR-10.
+MOST_PIXELS = 100_000_000
+# Raise it when decoding changes, so that no cache of the old way is read.
+DECODING = 1
 
 
 @dataclass(frozen=True)
 class PictureList:
-    """Pictures by number. read : the path or bytes of picture i (or a PIL image's array source).
+    """Pictures by number. read : the path or the bytes of picture i, as a file would hold them.
 
     labels : (n,) class numbers. given_test : (n,) which belong to a test split of the source.
-    names : what to call a picture in a message.
+    name : what to call a picture in a message. where : what to call the source.
+    fingerprint : changes when the pictures do (see `hashed`). flip : whether a mirrored picture keeps its label.
     """
 
     where: str
@@ -38,6 +45,17 @@ class PictureList:
     fingerprint: str
     flip: bool = True
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What decoding found, beside the pixels. broken : numbers. shared : test pictures among the others."""
+
+    mean: Channels
+    std: Channels
+    broken: tuple[int, ...]
+    shared: int
 
 
 class ListedSource:
@@ -45,19 +63,30 @@ class ListedSource:
 
     def __init__(self, pictures: PictureList) -> None:
         self._list = pictures
-        warnings = check_counts(pictures.classes, pictures.labels, pictures.given_test, pictures.where)
-        counts = np.bincount(pictures.labels[~pictures.given_test])
+        classes, labels, test = pictures.classes, pictures.labels, pictures.given_test
+        if labels.shape != test.shape or (
+            len(labels) and not 0 <= labels.min() <= labels.max() < len(classes)
+        ):
+            raise DataError(
+                f"{pictures.where} lists {labels.shape} labels for {len(classes)} classes and {test.shape} "
+                "flags of the test split; one of each a picture is needed, labels from 0 to classes - 1"
+            )
+        warnings = check_counts(classes, labels, test, pictures.where)
+        counts = {"train": np.bincount(labels[~test], minlength=len(classes))}
+        if test.any():
+            counts["test"] = np.bincount(labels[test], minlength=len(classes))
         self.facts = SourceFacts(
             kind=pictures.kind,
             path=pictures.where,
-            classes=pictures.classes,
-            pictures=len(pictures.labels),
+            classes=classes,
+            pictures=len(labels),
             short_side=_short_side(pictures),
             fingerprint=pictures.fingerprint,
             flip=pictures.flip,
-            balanced=bool(counts.max() <= IMBALANCE * counts.min()),
+            balanced=even(counts["train"]),
             notes=pictures.notes,
-            warnings=tuple(warnings),
+            warnings=(*pictures.warnings, *warnings),
+            counts={split: tuple(int(n) for n in each) for split, each in counts.items()},
         )
 
     def load(
@@ -70,115 +99,176 @@ class ListedSource:
         cache: Path | None = None,
         progress: Progress | None = None,
     ) -> Pictures:
-        """The pictures decoded and split; DataError where more than 1 % are broken."""
+        """The pictures decoded and split; DataError where more than 1 % are broken, or the cache's disk is full."""
         if image_size < 8:
-            raise DataError(f"an image size of {image_size} pixels is too small; at least 8 are needed")
-        images, whole = self._decoded(image_size, cache, progress)
-        labels, given = self._list.labels[whole], self._list.given_test[whole]
-        division = divide(labels, given, seed, rank_fraction, test_fraction)
-        mean, std = _statistics(images, division)
-        skipped = int((~whole).sum())
-        notes = list(self._list.notes)
-        if not given.any():
-            notes.append(
-                f"{test_fraction:.0%} of the pictures were set aside for the test, by class, seed {seed}"
+            raise DataError(f"an image size of {image_size} pixels is too small; give at least 8")
+        for name, share in (("rank", rank_fraction), ("test", test_fraction)):
+            if not 0 < share < 1:
+                raise DataError(f"a {name} fraction of {share} cuts nothing off; give one between 0 and 1")
+        division = divide(self._list.labels, self._list.given_test, seed, rank_fraction, test_fraction)
+        images, kept = self._kept(division, image_size, cache, progress)
+        splits = {}
+        for name in SPLITS:
+            numbers = getattr(division, name)
+            labels = self._list.labels[numbers[~np.isin(numbers, kept.broken)]]
+            splits[name] = Split(images[name], labels)
+        self._check_whole(splits)
+        return Pictures(
+            train=splits["train"],
+            rank=splits["rank"],
+            test=splits["test"],
+            classes=self._list.classes,
+            mean=kept.mean,
+            std=kept.std,
+            skipped=len(kept.broken),
+            notes=self._notes(splits, seed),
+            warnings=_warnings(kept, len(splits["test"].labels)),
+            balanced=self.facts.balanced,
+        )
+
+    def _kept(
+        self, division: Division, size: int, cache: Path | None, progress: Progress | None
+    ) -> tuple[dict[str, Images], Kept]:
+        """Pixels of each split and what decoding found: from the cache where it fits."""
+        rooms: dict[str, InMemory | OnDisk] = {}
+        if cache is None:
+            rooms |= {name: InMemory(len(getattr(division, name)), size) for name in SPLITS}
+            return self._decoded(division, size, progress, rooms)
+        # Seed and fractions are in the numbers: what gives the same splits may share a cache.
+        numbers = [hashlib.sha256(getattr(division, name).tobytes()).hexdigest() for name in SPLITS]
+        key = hashed([DECODING, self._list.fingerprint, size, numbers])
+        found = keeping.find(cache, key, size)
+        if found is not None:
+            images, facts = found
+            return images, Kept(
+                tuple(facts["mean"]), tuple(facts["std"]), tuple(facts["broken"]), facts["shared"]
             )
-        notes.append(
-            f"{rank_fraction:.0%} of the training pictures rank architectures, by class, seed {seed}"
-        )
-        if skipped:
-            notes.append(f"{skipped} broken pictures were skipped")
-        train, rank, test = (
-            Split(images[numbers], labels[numbers])
-            for numbers in (division.train, division.rank, division.test)
-        )
-        return Pictures(train, rank, test, self._list.classes, mean, std, skipped, tuple(notes))
+        try:
+            for name in SPLITS:
+                path = keeping.file_of(cache, key, name)
+                rooms[name] = OnDisk(path, len(getattr(division, name)), size)
+            images, kept = self._decoded(division, size, progress, rooms)
+            keeping.keep(cache, key, images, asdict(kept))
+        except BaseException:  # Ctrl-C, too, leaves nothing half-written
+            for room in rooms.values():
+                room.discard()
+            raise
+        return images, kept
 
     def _decoded(
-        self, size: int, cache: Path | None, progress: Progress | None
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """All whole pictures (m, size, size, 3), and which of the list they are (n,); from the cache where it fits."""
-        key = f"{self._list.fingerprint}-{size}"
-        if cache is not None:
-            kept = _from_cache(cache, key)
-            if kept is not None:
-                return kept
+        self,
+        division: Division,
+        size: int,
+        progress: Progress | None,
+        rooms: Mapping[str, InMemory | OnDisk],
+    ) -> tuple[dict[str, Images], Kept]:
+        """All pictures, each put into the room of its split."""
         n = len(self._list.labels)
-        images, whole, filled = np.empty((n, size, size, 3), np.uint8), np.ones(n, bool), 0
-        for index, picture in enumerate(decoded(self._list.read, range(n), size)):
-            if picture is None:
-                whole[index] = False
-            else:
-                images[filled] = picture
-                filled += 1
-            if progress is not None and (index % 64 == 63 or index + 1 == n):
-                progress(index + 1, n)
-        broken = np.flatnonzero(~whole)
+        split_of, digests = np.empty(n, np.int8), np.zeros(n, np.uint64)
+        for index, name in enumerate(SPLITS):
+            split_of[getattr(division, name)] = index
+        broken: list[tuple[int, str]] = []
+        done = 0
+
+        def take(batch: Batch) -> None:
+            nonlocal done
+            for index, name in enumerate(SPLITS):
+                rooms[name].append(batch.images[split_of[batch.numbers] == index])
+            digests[batch.numbers] = batch.digests
+            broken.extend(batch.broken)
+            done += len(batch.numbers) + len(batch.broken)
+            self._check_broken(broken, done)
+            if progress is not None:
+                progress(done, n)
+
+        decode(self._list.read, range(n), size, take)
+        images = {name: room.finish() for name, room in rooms.items()}
+        numbers = tuple(number for number, _ in broken)
+        test = np.setdiff1d(division.test, numbers)
+        others = np.setdiff1d(np.concatenate([division.train, division.rank]), numbers)
+        shared = int(np.isin(digests[test], digests[others]).sum())
+        return images, Kept(*_statistics(images["train"]), numbers, shared)
+
+    def _check_broken(self, broken: list[tuple[int, str]], done: int) -> None:
+        n = len(self._list.labels)
         if len(broken) > BROKEN_SHARE * n:
-            some = ", ".join(self._list.name(int(i)) for i in broken[:3])
+            some = "; ".join(f"{self._list.name(number)}: {why}" for number, why in broken[:3])
+            count = f"{len(broken)}" if done == n else f"at least {len(broken)}"
             raise DataError(
-                f"{len(broken)} of {n} pictures of {self._list.where} cannot be read (as {some}); "
+                f"{count} of {n} pictures of {self._list.where} cannot be read ({some}); "
                 "at most 1 % may be broken: repair or remove them"
             )
-        images = images[:filled]
-        if cache is not None:
-            _to_cache(cache, key, images, whole)
-        return images, whole
+
+    def _check_whole(self, splits: Mapping[str, Split]) -> None:
+        """Broken pictures may have been the last of a class."""
+        left = np.bincount(splits["train"].labels, minlength=len(self._list.classes))
+        lost = f"the pictures of class {self._list.classes[int(left.argmin())]!r}" if left.min() == 0 else ""
+        if len(splits["test"].labels) == 0:
+            lost = "the test pictures"
+        if lost:
+            raise DataError(f"none of {lost} of {self._list.where} can be read; repair or replace them")
+
+    def _notes(self, splits: Mapping[str, Split], seed: int) -> tuple[str, ...]:
+        sizes = {name: len(split.labels) for name, split in splits.items()}
+        notes = list(self._list.notes)
+        if not self._list.given_test.any():
+            notes.append(
+                f"{sizes['test']:,} of {sum(sizes.values()):,} pictures are set aside for the test, "
+                f"by class, seed {seed}"
+            )
+        notes.append(
+            f"{sizes['rank']:,} of {sizes['rank'] + sizes['train']:,} training pictures rank architectures, "
+            f"by class, seed {seed}"
+        )
+        return tuple(notes)
+
+
+def _warnings(kept: Kept, tested: int) -> tuple[str, ...]:
+    warnings = []
+    if kept.broken:
+        count = len(kept.broken)
+        warnings.append(f"{count} broken picture{' was' if count == 1 else 's were'} skipped")
+    if kept.shared:
+        warnings.append(
+            f"{kept.shared:,} of {tested:,} test pictures also occur among the training pictures: "
+            "accuracy will look better than it is"
+        )
+    return tuple(warnings)
 
 
 def _short_side(pictures: PictureList) -> int:
     n = len(pictures.labels)
-    sides = []
-    for index in np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).astype(int)):
-        try:
-            sides.append(min(open_picture(pictures.read(int(index))).size))
-        except (OSError, ValueError):
-            continue
-    if not sides:
+    starts = np.linspace(0, max(0, n - EACH), PLACES).astype(int)
+    chosen = sorted({int(start) + i for start in starts for i in range(min(EACH, n))})
+
+    def sources() -> Any:
+        for number in chosen:
+            try:
+                yield pictures.read(number)
+            except (OSError, ValueError):
+                continue
+
+    found = short_side(sources())
+    if found is None:
         raise DataError(
-            f"none of the pictures of {pictures.where} that were tried can be read; are they pictures?"
+            f"none of the {len(chosen)} pictures of {pictures.where} that were tried can be read "
+            f"(as {pictures.name(chosen[0])}); are they pictures, and may you read them?"
         )
-    return int(np.median(sides))
+    return found
 
 
-def _statistics(
-    images: npt.NDArray[np.uint8], division: Division
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of each channel over (at most 5,000) training pictures, in [0, 1]."""
-    chosen = images[division.train[:: max(1, len(division.train) // 5000)]]
-    flat = chosen.reshape(-1, 3)
-    mean = flat.mean(axis=0, dtype=np.float64) / 255
-    std = np.maximum(flat.std(axis=0, dtype=np.float64) / 255, 0.01)
+def _statistics(images: Images) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel in [0, 1], of pictures spread over all of them."""
+    step = max(1, -(-images.size // 3 // MOST_PIXELS))
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), 256 * step):
+        part = images[start : start + 256 * step : step]
+        for channel in range(3):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    values, share = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ values
+    std = np.sqrt(np.maximum(share @ values**2 - mean**2, 0.0)).clip(min=0.01)
     return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
-
-
-def _from_cache(cache: Path, key: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
-    try:
-        note = json.loads((cache / "decoded.json").read_text(encoding="utf-8"))
-        if note["key"] != key:
-            return None
-        images = np.load(cache / "decoded.npy", mmap_mode="r", allow_pickle=False)
-        whole = np.ones(note["pictures"], bool)
-        whole[note["broken"]] = False
-        return (images, whole) if len(images) == whole.sum() else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _to_cache(cache: Path, key: str, images: npt.NDArray[np.uint8], whole: npt.NDArray[np.bool_]) -> None:
-    """Keep decoded pictures; the note is written last, so that half a cache is none."""
-    note = {"key": key, "pictures": len(whole), "broken": np.flatnonzero(~whole).tolist()}
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        (cache / "decoded.json").unlink(missing_ok=True)
-        np.save(cache / "decoded.npy", images, allow_pickle=False)
-        (cache / "decoded.json").write_text(json.dumps(note), encoding="utf-8")
-    except OSError as error:
-        (cache / "decoded.npy").unlink(missing_ok=True)
-        full = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror)
-        raise DataError(
-            f"decoded pictures ({images.nbytes / 1e6:.0f} MB) cannot be kept in {cache}: {full}; free some room"
-        ) from error
 
 
 def hashed(parts: Any) -> str:

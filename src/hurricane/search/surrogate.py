@@ -173,7 +173,9 @@ def fit(features: Features, archs: Archs, scores: Floats, scales: Scales, tuned:
     """The surrogate of these scores. scales : where to start; tuned : whether to improve them first."""
     # Scores far below the rest are all equally bad: how bad must not bend the fit.
     middle = float(np.median(scores))
-    scores = np.maximum(scores, middle - 3 * 1.4826 * max(float(np.median(np.abs(scores - middle))), 1e-12))
+    # 1.4826 times the median distance from the median is the deviation of normal scores; 0 where most are equal.
+    typical = 1.4826 * float(np.median(np.abs(scores - middle))) or float(scores.std())
+    scores = np.maximum(scores, middle - 3 * typical)
     if len(archs) > MOST_LEARNED:
         kept = _best_and_spread(scores, MOST_LEARNED)
         archs, scores = archs[kept], scores[kept]

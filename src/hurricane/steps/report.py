@@ -105,7 +105,7 @@ def _data(job: Job) -> dict[str, Any]:
 
 
 def _notes(job: Job) -> tuple[str, ...]:
-    notes = [*job.source.facts.warnings, *job.pictures.notes]
+    notes = [*job.source.facts.warnings, *job.pictures.warnings, *job.pictures.notes]
     plan = job.run.decision("plan")
     if plan is not None:
         cuts = [
