@@ -34,7 +34,7 @@ class Watched:
     def unsupported(self, spec):
         return self.inner.unsupported(spec)
 
-    def export(self, network):
+    def export(self, network, calibration=None):
         self.exported.append(network.specs)
         return self.inner.export(network)
 

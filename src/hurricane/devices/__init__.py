@@ -4,11 +4,12 @@ from hurricane.devices.conformance import check_device
 from hurricane.devices.measuring import measure
 from hurricane.devices.naming import DeviceStatus, list_devices, open_device
 from hurricane.devices.profiling import bench_model, measure_architecture, measure_architectures, profile
-from hurricane.devices.protocol import Device, Session
+from hurricane.devices.protocol import Device, Pictures, Session
 
 __all__ = [
     "Device",
     "DeviceStatus",
+    "Pictures",
     "Session",
     "bench_model",
     "check_device",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hurricane.devices.naming import checked_options, whole_number
-from hurricane.devices.protocol import Session, machine_facts
+from hurricane.devices.protocol import Pictures, Session, machine_facts
 from hurricane.errors import DeviceError, MissingExtraError, ModelError
 from hurricane.export import Network, onnx_bytes
 from hurricane.ops import OpSpec
@@ -67,7 +67,7 @@ class OnnxRuntimeCpu:
         """Nothing is known not to run; loading tells."""
         return None
 
-    def export(self, network: Network) -> bytes:
+    def export(self, network: Network, calibration: Pictures | None = None) -> bytes:
         """The network as ONNX bytes."""
         return onnx_bytes(network)
 

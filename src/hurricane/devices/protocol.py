@@ -13,10 +13,14 @@ from hurricane.export import Network
 from hurricane.ops import OpSpec
 
 
+Pictures = npt.NDArray[np.float32]
+"""Inputs of a network: (n, c, h, w) float32, a whole network's in [0, 1]."""
+
+
 class Session(Protocol):
     """A model loaded on a device."""
 
-    def run(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def run(self, images: Pictures) -> npt.NDArray[np.float32]:
         """The model's output for a batch: (n, c, h, w) float32 -> (n, ...)."""
         ...
 
@@ -46,8 +50,12 @@ class Device(Protocol):
         """Why the device cannot run an operator, where that is known without trying; else None."""
         ...
 
-    def export(self, network: Network) -> bytes:
-        """The network as a file for this device's runtime."""
+    def export(self, network: Network, calibration: Pictures | None = None) -> bytes:
+        """The network as a file for this device's runtime, in its precision.
+
+        calibration : (n, c, h, w) float32 inputs from which a quantised precision takes the ranges of values;
+            None where accuracy does not matter, as in timing: any ranges will do.
+        """
         ...
 
     def load(self, model: bytes | Path) -> Session:

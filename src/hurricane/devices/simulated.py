@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hurricane import ops
 from hurricane.devices.naming import checked_options, number, whole_number
-from hurricane.devices.protocol import Session, machine_facts
+from hurricane.devices.protocol import Pictures, Session, machine_facts
 from hurricane.errors import DeviceError, ModelError
 from hurricane.export import Network, onnx_bytes
 from hurricane.ops import OpSpec
@@ -96,7 +96,7 @@ class SimulatedDevice:
         """Why it refuses an operator, for kinds listed in `refuses`."""
         return f"this simulated device refuses {spec.kind}" if spec.kind in self.refuses else None
 
-    def export(self, network: Network) -> bytes:
+    def export(self, network: Network, calibration: Pictures | None = None) -> bytes:
         """The network as ONNX bytes."""
         return onnx_bytes(network)
 

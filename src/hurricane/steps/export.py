@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hurricane.devices import Pictures
 from hurricane.errors import ModelError
 from hurricane.export import Network
 from hurricane.nn import FixedNetwork
@@ -17,6 +18,7 @@ NAME = "export"
 # Largest difference of a logit, relative to the largest logit, that rounding explains (fp32).
 TOLERANCE = 1e-3
 COMPARED = 32
+CALIBRATING = 128
 
 
 def key(job: Job) -> str | None:
@@ -30,12 +32,12 @@ def key(job: Job) -> str | None:
 def perform(job: Job) -> None:
     """Write the model with labels, preprocessing and an example; ModelError where it differs from torch."""
     network = retrain.load(job)
-    content = job.device.export(exportable(job, network))
+    content = job.device.export(exportable(job, network), calibration(job))
     folder, name = job.run.path(NAME), f"model{job.device.suffix}"
     with writing(folder / name) as scratch:
         scratch.write_bytes(content)
     difference = _difference(job, network, content)
-    if difference > TOLERANCE:
+    if difference > TOLERANCE and job.device.facts()["precision"] == "fp32":
         raise ModelError(
             f"the exported model differs from torch by {difference:.2g} of the largest logit; "
             f"at most {TOLERANCE:g} can be rounding, so this export is not to be trusted: please report it"
@@ -54,6 +56,13 @@ def exportable(job: Job, network: FixedNetwork) -> Network:
     """The network as the exporter takes it: specs, folded weights, normalisation."""
     specs = network.space.specs((0,) * len(network.space.layers))
     return Network(specs, network.folded(), job.pictures.mean, job.pictures.std)
+
+
+def calibration(job: Job) -> Pictures:
+    """Training pictures from which a quantised precision takes its ranges: (n, 3, h, w) float32 in [0, 1]."""
+    images = job.pictures.train.images
+    chosen = np.random.default_rng(job.config.run.seed).permutation(len(images))[:CALIBRATING]
+    return np.ascontiguousarray(tensor_of(images[np.sort(chosen)]).numpy())
 
 
 def preprocess(size: int) -> dict[str, object]:
