@@ -12,7 +12,6 @@ import numpy.typing as npt
 from hurricane.export import Network
 from hurricane.ops import OpSpec
 
-
 Pictures = npt.NDArray[np.float32]
 """Inputs of a network: (n, c, h, w) float32, a whole network's in [0, 1]."""
 
