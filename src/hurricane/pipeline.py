@@ -65,6 +65,9 @@ def start(folder: Path, config: Config, view: View, *, command: str, settings: S
     if any(word.replace(" ", "") == "space.width=auto" for word in settings):
         run.decide("width", None)
     write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
+    commands = run.facts()["commands"]
+    if command and command not in commands:
+        run.update(commands=[*commands, command])
     return job
 
 
@@ -72,7 +75,7 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
     existed = folder.exists()
     identity = _identity(Job(Run(folder), config, view))
     created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    run = Run.create(folder, {"created": created, "command": command, "identity": identity, "seconds": {}})
+    run = Run.create(folder, {"created": created, "commands": [command], "identity": identity, "seconds": {}})
     try:
         write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
         job = Job(run, config, view)

@@ -57,7 +57,7 @@ def facts_of(job: Job) -> ReportFacts:
     rivals = job.run.path("rivals.json")
     packages = ("hurricane-nas", "torch", "onnx", "onnxruntime", "numpy")
     return ReportFacts(
-        command=run["command"],
+        command="\n".join(run["commands"]),
         created=run["created"],
         seed=job.config.run.seed,
         device={"device": job.identity["device"], **(verdict["facts"] if verdict else job.device.facts())},

@@ -1,0 +1,161 @@
+"""One latency, many ways to spend it: fixed families of operators, each on the widest skeleton that keeps the budget.
+
+    python benchmarks/families.py TRAIN.parquet --max-latency 180us --epochs 12 --out FILE.json
+
+A family puts given operators at the earlier and the later layers of a preset. Its width is the largest whose measured
+latency keeps the budget. Each network is trained from scratch by one recipe on the first rows of the file and judged
+on the rows that come after: no test split is opened. Networks are trained two at once, one thread each; results are
+written one by one, and those that are there are not done again.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import torch
+from PIL import Image
+
+import hurricane as hn
+from hurricane.config import parse_budget
+from hurricane.nn import FixedNetwork
+from hurricane.runs import write_json
+from hurricane.train.batches import evaluation_batches
+from hurricane.train.loop import Recipe, train
+from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
+
+# earlier half, later half
+FAMILIES = {
+    "sep_k3": ("sep_k3", "sep_k3"),
+    "sep_k5": ("sep_k5", "sep_k5"),
+    "mb_k3_e3": ("mb_k3_e3", "mb_k3_e3"),
+    "mb_k5_e3": ("mb_k5_e3", "mb_k5_e3"),
+    "mb_k3_e6": ("mb_k3_e6", "mb_k3_e6"),
+    "mb_k3_e3_se": ("mb_k3_e3_se", "mb_k3_e3_se"),
+    "sep_k3_se": ("sep_k3_se", "sep_k3_se"),
+    "choice_k3": ("choice_k3", "choice_k3"),
+    "choicex": ("choicex", "choicex"),
+    "sep_k3, mb_k3_e3": ("sep_k3", "mb_k3_e3"),
+    "sep_k3, mb_k3_e6": ("sep_k3", "mb_k3_e6"),
+    "mb_k3_e3, sep_k5": ("mb_k3_e3", "sep_k5"),
+    "mb_k3_e3, mb_k3_e6": ("mb_k3_e3", "mb_k3_e6"),
+    "mb_k3_e6, mb_k3_e3": ("mb_k3_e6", "mb_k3_e3"),
+}
+
+
+def member(name: str, preset: str, size: int, classes: int, width: float, depth: float) -> hn.SearchSpace:
+    """The one network of a family at a width, as a space of one architecture."""
+    space = hn.preset(preset, image_size=size, classes=classes, width=width, depth=depth)
+    half = len(space.layers) // 2
+    return space.narrow([(FAMILIES[name][number >= half],) for number in range(len(space.layers))])
+
+
+def widest(
+    arguments: argparse.Namespace, name: str, size: int, classes: int
+) -> tuple[float, hn.SearchSpace, float]:
+    """Width, network and measured milliseconds of the widest member that keeps the budget."""
+    device, budget = hn.open_device(arguments.device), parse_budget(arguments.max_latency)
+    best, low, high = None, 4, 60  # in steps of 0.05
+    while low <= high:
+        middle = (low + high) // 2
+        space = member(name, arguments.preset, size, classes, round(0.05 * middle, 2), arguments.depth)
+        cost = hn.measure_architecture(device, space, [0] * len(space.layers)).median_ms
+        if cost <= budget:
+            best, low = (round(0.05 * middle, 2), space, cost), middle + 1
+        else:
+            high = middle - 1
+    if best is None:
+        raise SystemExit(f"no member of {name} keeps {arguments.max_latency}")
+    return best
+
+
+def rows(parquet: Path, start: int, stop: int) -> tuple[Any, Any]:
+    """Pictures (n, h, w, 3) uint8 and labels (n,) of rows of a parquet file in the Hugging Face image layout."""
+    table = pyarrow.parquet.read_table(parquet).slice(start, stop - start)
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()
+    ]
+    return np.stack(pictures), np.asarray(table["label"].to_pylist(), dtype=np.int64)
+
+
+def trained(
+    space: hn.SearchSpace, parquet: Path, split: tuple[int, int], epochs: int, seed: int
+) -> dict[str, Any]:
+    """Train from scratch on one thread; the share recognised of the pictures that come after."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    images, labels = rows(parquet, 0, split[0])
+    others, truth = rows(parquet, split[0], split[0] + split[1])
+    mean, std = ((images / 255.0).mean((0, 1, 2)).tolist(), (images / 255.0).std((0, 1, 2)).tolist())
+    network = FixedNetwork(space, tuple(mean), tuple(std))
+    recipe = Recipe(epochs, 64, 0.1, 0.9, 1e-4, 0.1, seed=seed)
+    started = time.monotonic()
+    train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), np.int64))
+    seconds = time.monotonic() - started
+    recalibrate(network, (), calibration_batches(images, 4096, np.random.default_rng(seed)))
+    batches = [batch for batch, _ in evaluation_batches(others, truth, 256)]
+    right = logits_of(network, (), batches).argmax(1).numpy() == truth
+    return {"top1": float(right.mean()), "seconds": round(seconds)}
+
+
+def main() -> None:
+    """Do what is missing and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parquet", type=Path, help="train.parquet of CIFAR-10, or the like")
+    parser.add_argument("--train-rows", type=int, default=10_000)
+    parser.add_argument("--judge-rows", type=int, default=10_000)
+    parser.add_argument("--device", default="onnxruntime:cpu?threads=1")
+    parser.add_argument("--max-latency", default="180us")
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--depth", type=float, default=1.0)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    images, labels = rows(arguments.parquet, 0, 1000)
+    size, classes = images.shape[1], int(labels.max()) + 1
+    results = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"networks": []}
+    results["command"] = " ".join(sys.argv)
+    results["facts"] = dict(hn.open_device(arguments.device).facts())
+    done = {(row["family"], row["depth"], row["seed"], row["epochs"]) for row in results["networks"]}
+    split = (arguments.train_rows, arguments.judge_rows)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = {}
+        for name in FAMILIES:
+            width, space, cost = widest(arguments, name, size, classes)
+            arch = np.zeros((1, len(space.layers)), np.int64)
+            for seed in range(arguments.seeds):
+                if (name, arguments.depth, seed, arguments.epochs) in done:
+                    continue
+                row = {
+                    "family": name,
+                    "depth": arguments.depth,
+                    "seed": seed,
+                    "epochs": arguments.epochs,
+                    "width": width,
+                    "measured_ms": cost,
+                    "macs": int(space.macs(arch)[0]),
+                    "params": int(space.params(arch)[0]),
+                }
+                waiting[pool.submit(trained, space, arguments.parquet, split, arguments.epochs, seed)] = row
+        for future in as_completed(waiting):
+            results["networks"].append({**waiting[future], **future.result()})
+            write_json(arguments.out, results)
+            row = results["networks"][-1]
+            print(
+                f"{row['family']:<22} width {row['width']:.2f} {row['measured_ms']:.3f} ms {row['top1']:.2%}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
