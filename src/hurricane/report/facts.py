@@ -153,7 +153,8 @@ class ReportFacts:
     device, data, versions : facts in words and numbers; of `data` the page knows `image_size` (pixels) and
         `balanced` (bool), and lists the rest.
     rejected : (predicted, measured) milliseconds of finalists whose file missed the budget.
-    command : those that made the run, one a line. seconds : of each step. winner : (cost, score) of the architecture that was chosen.
+    command : those that made the run, one a line.
+    seconds : of each step. winner : (cost, score) of the architecture that was chosen.
     per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
     """
 

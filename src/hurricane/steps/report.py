@@ -24,7 +24,7 @@ from hurricane.report import (
 )
 from hurricane.report.page import place
 from hurricane.runs import digest, read_json, read_rows, write_text
-from hurricane.steps import retrain, search, supernet, verify
+from hurricane.steps import retrain, search, stages, supernet, verify
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 
@@ -181,7 +181,7 @@ def _scored_first(job: Job) -> tuple[ScoredFacts, ...]:
     record = job.run.record(supernet.NAME)
     if record is None or record["later"] is None or job.run.record(space_step.NAME) is None:
         return ()
-    rows = read_rows(job.run.path(*supernet.STAGE1.split("/"), "scored.jsonl"))
+    rows = read_rows(job.run.path(*stages.STAGE1.split("/"), "scored.jsonl"))
     mine = [row for row in rows if row.get("key") == record["key"]]
     if not mine:
         return ()
@@ -253,8 +253,9 @@ def _architecture(job: Job, finalist: dict[str, Any] | None) -> tuple[OperatorRo
 def _curves(job: Job) -> tuple[Curve, ...]:
     curves = []
     for name, folder in (
-        ("supernet, stage 1", supernet.STAGE1),
-        ("supernet, stage 2", supernet.STAGE2),
+        ("supernet, warm-up", stages.WARM_UP),
+        ("supernet, stage 1", stages.STAGE1),
+        ("supernet, stage 2", stages.STAGE2),
         ("retraining", retrain.NAME),
     ):
         rows = read_rows(job.run.path(*folder.split("/"), "curve.jsonl"))

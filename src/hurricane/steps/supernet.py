@@ -5,7 +5,6 @@ single paths within the budget, and searches them. Stage 2 fixes the later layer
 trains the choices of the earlier layers.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,17 @@ import numpy as np
 from safetensors.torch import load_file
 
 from hurricane.errors import InfeasibleBudget, ModelError
-from hurricane.nn import Supernet
+from hurricane.nn import Supernet, grow
 from hurricane.runs import append_row, digest, file_digest
 from hurricane.search import Sampler
-from hurricane.space import Archs, SearchSpace
-from hurricane.steps import plan, stage_search
+from hurricane.space import Archs
+from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, PathDraw, Recipe, train
 from hurricane.train.weights import save_tensors
 
 NAME = "supernet"
-STAGE1, STAGE2 = "supernet/stage1", "supernet/stage2"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: the narrowing of the hardware-aware space that it trains and searches."""
-
-    name: str
-    space: SearchSpace
 
 
 def key(job: Job) -> str | None:
@@ -57,62 +47,25 @@ def perform(job: Job) -> None:
     lengths, speed = plan.prepare(job, model, plan.typical_archs(job))
     key_now = key(job)
     assert key_now is not None
-    if job.config.supernet.stages == 1:
-        _train_stage(job, model, Stage(STAGE1, job.small_space), lengths.stage1, speed.precision, key_now)
-        later: list[str] | None = None
-    else:
-        first = stage1(job)
-        _train_stage(job, model, first, lengths.stage1, speed.precision, key_now)
+    warm = _warm_up(job, model, lengths.stage1, speed.precision, key_now)
+    first = stages.first(job)
+    _train_stage(job, model, first, lengths.stage1 - warm, speed.precision, key_now)
+    later: list[str] | None = None
+    if job.config.supernet.stages == 2:
         later = _search_stage1(job, model, first, lengths.evaluations, speed.precision, key_now)
-        _train_stage(
-            job, model, stage2(job, later), lengths.stage2, speed.precision, digest([key_now, later])
-        )
+        for number, layer in enumerate(first.space.layers[: -stages.later_count(job)]):
+            _grow(job, model, number, layer.choices[0])
+        second = stages.second(job, later)
+        _train_stage(job, model, second, lengths.stage2, speed.precision, digest([key_now, later]))
     save_tensors(job.run.path(NAME, "weights.safetensors"), model.state_dict())
     job.run.finish(NAME, key_now, later=later, precision=speed.precision)
 
 
-def later_count(job: Job) -> int:
-    """Number of layers in the later group (the paper's reading here: 8 of 20)."""
-    given = job.config.supernet.later_layers
-    layers = len(job.small_space.layers)
-    return min(layers - 1, max(1, round(0.4 * layers))) if given == "auto" else min(layers - 1, max(1, given))
-
-
-def stage1(job: Job) -> Stage:
-    """Earlier layers fixed, each to one operator of the hardware-aware space: the one nearest to the layer's mean cost.
-
-    The paper fixes hardware-efficient operators; all that are kept are such. Of these the mean one leaves the later
-    layers their share of the budget (reading): with the cheapest everywhere the dearest later layers could not use the
-    budget up, with the dearest none would fit.
-    """
-    space, earlier = job.small_space, len(job.small_space.layers) - later_count(job)
-    costs = job.latency_model.costs(space)
-    mean = [int(np.abs(cost - cost.mean()).argmin()) for cost in costs.layers]
-    cheapest = [int(cost.argmin()) for cost in costs.layers]
-    for fixed in (mean, cheapest):
-        narrowed = space.narrow(
-            [
-                (layer.choices[fixed[i]],) if i < earlier else layer.choices
-                for i, layer in enumerate(space.layers)
-            ]
-        )
-        if job.latency_model.costs(narrowed).cheapest_ms <= 0.9 * job.budget_ms:
-            break
-    return Stage(STAGE1, narrowed)
-
-
-def stage2(job: Job, later: list[str]) -> Stage:
-    """Later layers fixed as found in stage 1."""
-    space, earlier = job.small_space, len(job.small_space.layers) - later_count(job)
-    names = [layer.choices if i < earlier else (later[i],) for i, layer in enumerate(space.layers)]
-    return Stage(STAGE2, space.narrow(names))
-
-
-def last_stage(job: Job) -> Stage:
+def last_stage(job: Job) -> stages.Stage:
     """The stage whose space the final search looks through."""
     record = job.run.record(NAME)
     assert record is not None
-    return Stage(STAGE1, job.small_space) if record["later"] is None else stage2(job, record["later"])
+    return stages.first(job) if record["later"] is None else stages.second(job, record["later"])
 
 
 def load(job: Job) -> Supernet:
@@ -140,7 +93,7 @@ def start_from(job: Job, model: Supernet, path: Path) -> None:
     job.view.say(f"starting from {path}: {len(fitting)} of {len(ours)} tensors fit")
 
 
-def _paths_within(job: Job, stage: Stage, model: Supernet) -> PathDraw:
+def _paths_within(job: Job, stage: stages.Stage, model: Supernet) -> PathDraw:
     """Draws uniformly from the stage's architectures within the budget, as paths of the supernet."""
     costs = job.latency_model.costs(stage.space)
     try:
@@ -154,7 +107,28 @@ def _paths_within(job: Job, stage: Stage, model: Supernet) -> PathDraw:
     return draw
 
 
-def _train_stage(job: Job, model: Supernet, stage: Stage, epochs: int, precision: str, key_now: str) -> None:
+def _warm_up(job: Job, model: Supernet, epochs: int, precision: str, key_now: str) -> int:
+    """Train one operator of each form, and grow the others from it; the number of epochs that took."""
+    warm = round(epochs * job.config.supernet.warm_up)
+    if warm > 0:
+        few = stages.representatives(job)
+        _train_stage(job, model, stages.Stage(stages.WARM_UP, few), warm, precision, key_now)
+        for number, layer in enumerate(few.layers):
+            for name in layer.choices:
+                _grow(job, model, number, name)
+    return warm
+
+
+def _grow(job: Job, model: Supernet, number: int, source: str) -> None:
+    """Untrained operators of a layer start from a trained one of their form."""
+    if job.config.supernet.grow:
+        names = job.small_space.layers[number].choices
+        grow(model, number, source, names, job.config.run.seed)
+
+
+def _train_stage(
+    job: Job, model: Supernet, stage: stages.Stage, epochs: int, precision: str, key_now: str
+) -> None:
     section, pictures = job.config.supernet, job.pictures
     folder = job.run.path(*stage.name.split("/"))
     checkpoint, curve = folder / f"{key_now}.safetensors", folder / "curve.jsonl"
@@ -175,7 +149,7 @@ def _train_stage(job: Job, model: Supernet, stage: Stage, epochs: int, precision
     def told(epoch: Epoch) -> None:
         append_row(curve, {"key": key_now, **epoch_row(epoch)})
 
-    label = f"training the supernet, {stage.name[-6:-1]} {stage.name[-1]}"
+    label = f"training the supernet, {stages.LABELS[stage.name]}"
     with job.view.bar(label, epochs * len(pictures.train.labels)) as bar:
         train(
             model,
@@ -208,7 +182,7 @@ def _forget_others(folder: Path, checkpoint: Path) -> None:
 
 
 def _search_stage1(
-    job: Job, model: Supernet, stage: Stage, evaluations: int, precision: str, key_now: str
+    job: Job, model: Supernet, stage: stages.Stage, evaluations: int, precision: str, key_now: str
 ) -> list[str]:
     result = stage_search.evolved(
         job,

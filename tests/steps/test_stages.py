@@ -1,0 +1,57 @@
+"""The parts of the supernet's training."""
+
+import pytest
+
+from hurricane.nn import form
+from hurricane.steps import stages
+from tests.steps.test_pipeline import quick_job
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    from hurricane import pipeline
+
+    job = quick_job(tmp_path_factory.mktemp("stages") / "run")
+    pipeline.run(job, until="specialize")
+    return job
+
+
+def test_each_form_of_a_layer_has_one_representative(job):
+    for layer, few in zip(job.small_space.layers, stages.representatives(job).layers, strict=True):
+        forms = [form(layer.spec(name)) for name in few.choices]
+        assert len(set(forms)) == len(forms)
+        assert set(forms) == {form(layer.spec(name)) for name in layer.choices}
+
+
+def test_the_first_stage_fixes_the_earlier_layers_to_what_the_warm_up_trained(job):
+    first, few = stages.first(job).space, stages.representatives(job)
+    later = stages.later_count(job)
+    assert 0 < later < len(first.layers)
+    for number, layer in enumerate(first.layers):
+        if number < len(first.layers) - later:
+            assert set(layer.choices) <= set(few.layers[number].choices)
+            assert len(layer.choices) == 1
+        else:
+            assert layer.choices == job.small_space.layers[number].choices
+
+
+def test_the_second_stage_fixes_the_later_layers_as_found(job):
+    names = [layer.choices[-1] for layer in job.small_space.layers]
+    second, later = stages.second(job, names).space, stages.later_count(job)
+    assert all(
+        layer.choices == (name,) for layer, name in list(zip(second.layers, names, strict=True))[-later:]
+    )
+    assert all(len(layer.choices) > 1 for layer in second.layers[:-later])
+
+
+def test_a_warm_up_comes_out_of_the_first_stage(job):
+    from hurricane import pipeline
+    from hurricane.runs import read_rows
+
+    warmed = quick_job(job.run.folder, "supernet.epochs=2", "supernet.warm_up=0.5")
+    pipeline.run(warmed, until="train")
+    lengths = [
+        len(read_rows(warmed.run.path(*name.split("/"), "curve.jsonl")))
+        for name in (stages.WARM_UP, stages.STAGE1, stages.STAGE2)
+    ]
+    assert lengths == [1, 1, 2]
