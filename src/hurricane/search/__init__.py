@@ -12,6 +12,7 @@ from hurricane.search.conformance import check_searcher
 from hurricane.search.evolution import Evolution, evolve
 from hurricane.search.running import EvolutionResult, Problem, Scored, Searcher, run_search
 from hurricane.search.sampling import Sampler, sample, share_within
+from hurricane.search.smoothing import expected_scores
 
 __all__ = [
     "Evolution",
@@ -25,6 +26,7 @@ __all__ = [
     "Searcher",
     "check_searcher",
     "evolve",
+    "expected_scores",
     "plain_evolution",
     "random_search",
     "regularized_evolution",

@@ -109,7 +109,7 @@ class Surrogate:
     """A fitted process. Means and deviations are in units of `unit` above `origin`; scores far below are clipped.
 
     hot, distant : the learned architectures as one-hot rows and as distances of all choices from them.
-    inverse : inverse of their covariance with noise; alpha : inverse times their scores.
+    inverse : inverse of their covariance with noise; target : their scores in these units; alpha : both multiplied.
     """
 
     features: Features
@@ -117,6 +117,7 @@ class Surrogate:
     hot: Floats
     distant: Floats
     inverse: Floats
+    target: Floats
     alpha: Floats
     origin: float
     unit: float
@@ -189,11 +190,15 @@ def fit(features: Features, archs: Archs, scores: Floats, scales: Scales, tuned:
         scales = _tuned(features, archs[kept], target[kept], ((cost - cost_origin) / cost_unit)[kept], scales)
     distant = features.distances(archs, scales.layers, scales.mixture)
     empty = np.empty((0, 0))
-    blank = Surrogate(features, scales, hot, distant, empty, empty, origin, unit, cost_origin, cost_unit)
+    blank = Surrogate(
+        features, scales, hot, distant, empty, target, empty, origin, unit, cost_origin, cost_unit
+    )
     covariance = blank._covariance(hot, hot, distant) + (scales.noise + JITTER) * np.eye(len(hot))
     inverse = np.linalg.inv(covariance).astype(np.float64, copy=False)
     alpha: Floats = inverse @ target
-    return Surrogate(features, scales, hot, distant, inverse, alpha, origin, unit, cost_origin, cost_unit)
+    return Surrogate(
+        features, scales, hot, distant, inverse, target, alpha, origin, unit, cost_origin, cost_unit
+    )
 
 
 def _best_and_spread(scores: Floats, most: int) -> Archs:

@@ -5,6 +5,7 @@ weights. What they measure corrects the latency model; where none of them keeps 
 it by the corrected model are measured.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hurricane.devices import measure_architectures
 from hurricane.latency_model import LatencyModel, fit_latency
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, digest, read_rows
-from hurricane.search import EvolutionResult, Scored
+from hurricane.search import EvolutionResult, Scored, expected_scores
 from hurricane.space import SearchSpace
 from hurricane.steps import plan, profile, stage_search, supernet
 from hurricane.steps.job import Job
@@ -102,11 +103,19 @@ def reject(job: Job, verdict: dict[str, Any]) -> None:
 def _likely(
     job: Job, result: EvolutionResult, cost: LatencyModel, space: SearchSpace, finalists: list[dict[str, Any]]
 ) -> list[Scored]:
-    """The best scored that are not measured yet and keep the budget by the model as corrected so far."""
+    """The best that are not measured yet and keep the budget by the model as corrected so far.
+
+    Their scores are what is expected of them: of noisy scores the highest are mostly luck.
+    """
     gone = {tuple(row["architecture"]) for row in finalists}
+    expected = expected_scores(space, result.history, cost)
     predicted = cost.predict(space, np.array([scored.indices for scored in result.history]))
     top = job.budget_ms * (1.0 - job.config.search.margin)
-    left = [s for s, ms in zip(result.history, predicted, strict=True) if s.choices not in gone and ms <= top]
+    left = [
+        replace(one, score=float(score))
+        for one, score, ms in zip(result.history, expected, predicted, strict=True)
+        if one.choices not in gone and ms <= top
+    ]
     return sorted(left, key=lambda scored: -scored.score)[: job.config.search.measured]
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from hurricane.errors import InfeasibleBudget, ModelError
 from hurricane.nn import Supernet, grow
 from hurricane.runs import append_row, digest, file_digest
-from hurricane.search import Sampler
+from hurricane.search import Sampler, expected_scores
 from hurricane.space import Archs
 from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
@@ -194,6 +194,7 @@ def _search_stage1(
         job.run.path(*stage.name.split("/")),
         key_now,
     )
-    best = result.best
+    expected = expected_scores(stage.space, result.history, job.latency_model)
+    best = result.history[int(expected.argmax())]
     job.view.say(f"stage 1: best of {len(result.history)} scores {best.score:.1%} at {best.cost_ms:.3g} ms")
     return list(best.choices)
