@@ -59,8 +59,8 @@ def default_lengths(job: Job, mean_macs: float) -> Lengths:
         stage1=int(np.clip(360_000 // pictures, 10, 90)),
         stage2=int(np.clip(240_000 // pictures, 8, 60)),
         retrain=int(np.clip(480_000 // pictures, 15, 100)),
-        evaluations=200,
-        random_evaluations=100,
+        evaluations=120,
+        random_evaluations=40,
     )
     if pictures <= SMALL_DATA and not job.config.run.time_limit_s:
         per_s = min(ASSUMED_PICTURES_PER_S, ASSUMED_MACS_PER_S / mean_macs)
