@@ -9,7 +9,7 @@ import numpy as np
 
 from hurricane.data import read_picture
 from hurricane.devices import Device, Session, open_device
-from hurricane.errors import DeviceError, ModelError
+from hurricane.errors import HurricaneError, ModelError
 from hurricane.runs import read_json
 
 # What runs each kind of file where the device that it was made for is not here.
@@ -62,11 +62,13 @@ class Delivered:
 def _device(suffix: str, made_for: str | None) -> Device:
     """The device that a file was made for where it is here, else what runs such files anywhere."""
     if made_for is not None:
-        with contextlib.suppress(DeviceError):
-            return open_device(made_for)
+        with contextlib.suppress(HurricaneError):
+            device = open_device(made_for)
+            if device.suffix == suffix:
+                return device
     if suffix not in RUNTIMES:
         raise ModelError(
-            f"files of the kind {suffix} run on {made_for or 'another runtime'} alone, which is not here; "
-            "`hurricane devices` tells why"
+            f"a {suffix or 'nameless'} file cannot run here without {made_for or 'its device'}; "
+            f"{', '.join(RUNTIMES)} runs anywhere, and `hurricane devices` tells what is missing"
         )
     return open_device(RUNTIMES[suffix])

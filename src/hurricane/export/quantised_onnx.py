@@ -14,7 +14,9 @@ What was chosen, with figures of ONNX Runtime 1.32 on an AVX-512 VNNI processor,
 - Values that are only moved (split, reshaped, transposed) share one range; inputs of a concatenation keep their own.
   One range for them, too, is 7 to 10 % faster in shuffle units, but a stage of them would then have one range for all
   of its layers.
-- Ranges are the smallest and largest value seen, zero included.
+- Ranges are the smallest and largest value seen, zero included. With 128 pictures two trained networks kept their
+  top-1 to 0.1 points (72.9 % of 2,000 pictures at 32 pixels, 97.1 % of 409 at 96), with 32 pictures to 0.7; averages
+  over batches were no better.
 """
 
 from collections import Counter
