@@ -1,8 +1,8 @@
 """A network as an int8 ONNX file: the float file with QuantizeLinear and DequantizeLinear around what counts.
 
 Static quantisation in the QDQ form that ONNX Runtime and OpenVINO turn into integer kernels. Ours writes the same
-files as `onnxruntime.quantization.quantize_static` (latency within 2 %, equal error on the operators of the pool),
-but in memory and in 10 to 60 ms an operator where that takes 50 to 500 ms (one thread of two cores, 24 Nov 2026).
+files as `onnxruntime.quantization.quantize_static` (equal error on the pool, equal latency within noise),
+but in memory and in 10 to 130 ms an operator where that takes 50 to 1,000 ms (one thread of two cores, 24 Nov 2026).
 
 What was chosen, with figures of ONNX Runtime 1.32 on an AVX-512 VNNI processor, stacks of three operators:
 
@@ -12,7 +12,7 @@ What was chosen, with figures of ONNX Runtime 1.32 on an AVX-512 VNNI processor,
   kernel. Leaving the gate's product in float cost 6 to 13 % on mb_k3_e6_se, leaving depthwise kernels from 5 up in
   float 30 % on sep_k7, and neither gained accuracy; the global average made no difference.
 - Values that are only moved (split, reshaped, transposed) share one range; inputs of a concatenation keep their own.
-  One range for them, too, is 7 to 10 % faster in shuffle units, but a stage of them would then have one range for all
+  One range for them, too, is 5 to 11 % faster in shuffle units, but a stage of them would then have one range for all
   of its layers.
 - Ranges are the smallest and largest value seen, zero included. With 128 pictures two trained networks kept their
   top-1 to 0.1 points (72.9 % of 2,000 pictures at 32 pixels, 97.1 % of 409 at 96), with 32 pictures to 0.7; averages
