@@ -1,8 +1,8 @@
 """A network as an int8 ONNX file: the float file with QuantizeLinear and DequantizeLinear around what counts.
 
-Static quantisation in the QDQ form that ONNX Runtime and OpenVINO turn into integer kernels. Ours writes the same
-files as `onnxruntime.quantization.quantize_static` (equal error on the pool, equal latency within noise),
-but in memory and in 10 to 130 ms an operator where that takes 50 to 1,000 ms (one thread of two cores, 24 Nov 2026).
+Static quantisation in the QDQ form that ONNX Runtime and OpenVINO turn into integer kernels. The files are as good as
+those of `onnxruntime.quantization.quantize_static` (equal errors on the pool, equal latency within noise), but are
+written in memory and 3 to 9 times as fast: 20 to 300 ms a stack of three operators (`benchmarks/int8_files.py`).
 
 What was chosen, with figures of ONNX Runtime 1.32 on an AVX-512 VNNI processor, stacks of three operators:
 
@@ -10,7 +10,7 @@ What was chosen, with figures of ONNX Runtime 1.32 on an AVX-512 VNNI processor,
   activations (S8S8) depthwise convolutions took 2 to 7 times as long.
 - Everything is quantised but the normalisation, hard-sigmoid and hard-swish, for which runtimes have no integer
   kernel. Leaving the gate's product in float cost 6 to 13 % on mb_k3_e6_se, leaving depthwise kernels from 5 up in
-  float 30 % on sep_k7, and neither gained accuracy; the global average made no difference.
+  float 30 % on sep_k7, and neither gained accuracy; ONNX Runtime takes the global average to integers in any case.
 - Values that are only moved (split, reshaped, transposed) share one range; inputs of a concatenation keep their own.
   One range for them, too, is 5 to 11 % faster in shuffle units, but a stage of them would then have one range for all
   of its layers.
