@@ -1,5 +1,6 @@
 """The command line: every mistake is one sentence and status 2, and nothing half-written stays."""
 
+import importlib.util
 import io
 import json
 import os
@@ -244,12 +245,25 @@ def test_bench_on_what_is_no_model_is_a_sentence(cli, tmp_path, content):
     assert_sentence(status, err, "model")
 
 
-def test_bench_tells_latency_and_facts(cli, tmp_path):
+@pytest.mark.parametrize(
+    "device",
+    [
+        DEVICE,
+        "onnxruntime:cpu?precision=int8",
+        pytest.param(
+            "openvino:cpu",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("openvino") is None, reason="needs hurricane-nas[openvino]"
+            ),
+        ),
+    ],
+)
+def test_bench_tells_latency_and_facts(cli, tmp_path, device):
     import hurricane as hn
 
     space = hn.preset("tiny", image_size=8, classes=3, width=0.25)
     hn.export_architecture(space, [0] * len(space.layers), tmp_path / "model.onnx")
-    status, out, _ = cli("bench", tmp_path / "model.onnx", "--device", DEVICE, "--json")
+    status, out, _ = cli("bench", tmp_path / "model.onnx", "--device", device, "--json")
     result = json.loads(out)
     assert status == 0
     assert 0 < result["p10_ms"] <= result["median_ms"] <= result["p90_ms"]

@@ -1,5 +1,6 @@
-"""Both back ends: the conformance kit, bad models, and the simulated roofline."""
+"""All back ends: the conformance kit, bad models, and the simulated roofline."""
 
+import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,11 +17,20 @@ from hurricane.export import onnx_bytes, random_network
 from hurricane.ops import OpSpec
 
 BACK_ENDS = ("onnxruntime:cpu?threads=1", "simulated:cpu?seed=3")
+NEEDS_OPENVINO = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs hurricane-nas[openvino]"
+)
+DEVICES = (
+    *BACK_ENDS,
+    "onnxruntime:cpu?precision=int8",
+    pytest.param("openvino:cpu", marks=NEEDS_OPENVINO),
+    pytest.param("openvino:cpu?precision=int8", marks=NEEDS_OPENVINO),
+)
 QUIET = "simulated:cpu?jitter=0"
 FLOAT = TensorProto.FLOAT
 
 
-@pytest.fixture(params=BACK_ENDS)
+@pytest.fixture(params=DEVICES)
 def device(request):
     return open_device(request.param)
 
@@ -38,7 +48,7 @@ def test_it_keeps_what_a_device_promises(device):
     check_device(device)
 
 
-def test_both_compute_the_same(device):
+def test_the_simulated_device_computes_what_the_real_one_does():
     network = random_network([OpSpec("choice_k5_se", 8, 8, 1, 6)], np.random.default_rng(0))
     images = np.random.default_rng(1).random((2, 8, 6, 6), dtype=np.float32)
     outputs = [open_device(name).load(onnx_bytes(network)).run(images) for name in BACK_ENDS]
@@ -66,10 +76,11 @@ def test_a_path_that_cannot_be_read_is_an_error_that_names_it(device, tmp_path):
             bench_model(device, path)
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=NEEDS_OPENVINO)])
 @pytest.mark.parametrize(("op", "domain"), [("Frobnicate", ""), ("Acme", "com.acme")])
-def test_an_operator_that_the_runtime_does_not_have_is_named(op, domain):
-    with pytest.raises(ModelError, match=f"does not have the operator .*{op}"):
-        open_device("onnxruntime").load(model(op, domain=domain))
+def test_an_operator_that_the_runtime_does_not_have_is_named(op, domain, runtime):
+    with pytest.raises(ModelError, match=rf"does not have the operator \S*{op}\b(?!-)"):
+        open_device(runtime).load(model(op, domain=domain))
 
 
 @pytest.mark.parametrize("shape", [("N", 3, "H", "W"), ("N", 3, None, 4)])
@@ -95,20 +106,21 @@ def test_pictures_of_another_size_are_an_error_that_says_what_came(device):
     assert "\n" not in str(caught.value)
 
 
-def test_weights_kept_beside_the_model_are_found(tmp_path):
+@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=NEEDS_OPENVINO)])
+def test_weights_kept_beside_the_model_are_found(tmp_path, runtime):
     network = random_network([OpSpec("mb_k3_e6", 16, 16, 1, 8)], np.random.default_rng(0))
     whole = onnx.load_from_string(onnx_bytes(network))
     path = tmp_path / "apart.onnx"
     onnx.save_model(whole, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     images = np.random.default_rng(1).random((1, 16, 8, 8), dtype=np.float32)
-    device = open_device("onnxruntime")
+    device = open_device(runtime)
     np.testing.assert_array_equal(device.load(path).run(images), device.load(onnx_bytes(network)).run(images))
 
 
 def test_importing_devices_loads_no_runtime():
     code = (
         "import sys, hurricane.devices;"
-        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'PIL') if m in sys.modules])"
+        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'openvino', 'PIL') if m in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
@@ -205,6 +217,24 @@ def _loads_with(**wrong):
     return lambda content: _Session(open_device("simulated").load(content), **wrong)
 
 
+def _first_channels(images):
+    """Logits that depend on the pictures, and on nothing that the network computes."""
+    return images[:, 0, 0, :5].copy()
+
+
+_NUMBERS = iter(range(1000))
+
+
+def _exported(calibration):
+    network = random_network(
+        [OpSpec("stem", 3, 8, 2, 16), _HEAD], np.random.default_rng(0), (0.5,) * 3, (0.25,) * 3
+    )
+    return onnx_bytes(network) if calibration is None else str(next(_NUMBERS)).encode()
+
+
+_HEAD = OpSpec("classifier", 8, 5, 1, 8)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -218,6 +248,8 @@ def _loads_with(**wrong):
             {"load": _loads_with(run=lambda images: np.ones((len(images), 5), np.float32))},
             "different pictures",
         ),
+        ({"load": _loads_with(run=_first_channels)}, "what the network computes"),
+        ({"export": lambda network, calibration=None: _exported(calibration)}, "same calibration"),
         ({"unsupported": lambda spec: ""}, "None or a reason"),
     ],
 )

@@ -19,6 +19,7 @@ ONNXRUNTIME = "onnxruntime:cpu?threads=1&precision=fp32"
         ("onnxruntime:cpu", ONNXRUNTIME),
         (" onnxruntime:cpu?precision=fp32&threads=1 ", ONNXRUNTIME),
         ("onnxruntime:cpu?threads=2", "onnxruntime:cpu?threads=2&precision=fp32"),
+        ("onnxruntime?precision=int8", "onnxruntime:cpu?threads=1&precision=int8"),
         ("simulated", SIMULATED),
         ("simulated:cpu?gflops=20.0", SIMULATED),
         (
@@ -38,7 +39,7 @@ def test_a_name_opens_a_device_whose_own_name_is_written_out(given, canonical):
     [
         ("", "no device back end ''"),
         ("onnxruntim:cpu", "did you mean 'onnxruntime'"),
-        ("tpu", "there are onnxruntime, simulated"),
+        ("tpu", "there are onnxruntime, openvino, simulated"),
         ("onnxruntime:gpu", "no unit 'gpu'; it has cpu"),
         ("simulated:npu", "no unit 'npu'; it has cpu"),
         ("onnxruntime:cpu?thread=1", "did you mean 'threads'?; it has threads, precision"),
@@ -51,8 +52,11 @@ def test_a_name_opens_a_device_whose_own_name_is_written_out(given, canonical):
         ("onnxruntime:cpu?threads=1.5", "whole number from 1"),
         ("onnxruntime:cpu?threads=²", "whole number from 1"),
         ("onnxruntime:cpu?threads=99999999", "to 1024"),
-        ("onnxruntime:cpu?precision=int8", "comes later; use precision=fp32"),
-        ("onnxruntime:cpu?precision=fp7", "it has fp32"),
+        ("onnxruntime:cpu?precision=fp7", "it has fp32 and int8"),
+        ("openvino:tpu", "no unit 'tpu'; it has cpu, gpu, npu"),
+        ("openvino:npu?clock=1", "openvino:npu has no option 'clock'; it has threads, precision"),
+        ("openvino:gpu?precision=bf16", "it has fp32 and int8"),
+        ("openvino:cpu?threads=0", "whole number from 1"),
         ("simulated?gflops=0", "number of at least"),
         ("simulated?gbps=fast", "number of at least"),
         ("simulated?jitter=nan", "number of at least 0"),
@@ -79,17 +83,17 @@ def test_back_ends_of_others_are_opened_and_listed(monkeypatch):
         return open_device("simulated")
 
     def lacking(unit, options):
-        raise MissingExtraError("openvino is not installed; pip install 'hurricane-nas[openvino]'")
+        raise MissingExtraError("acme is not installed; pip install 'acme[devices]'")
 
-    monkeypatch.setattr(plugins, "load", lambda group: {"board": factory, "openvino": lacking})
+    monkeypatch.setattr(plugins, "load", lambda group: {"board": factory, "acme": lacking})
     assert open_device("board:npu?clock=9").name == SIMULATED
     assert asked == [("npu", {"clock": "9"})]
     listed = {status.name: status for status in list_devices()}
     assert listed[ONNXRUNTIME].available
     assert listed[SIMULATED].available
-    assert not listed["openvino"].available
-    assert "hurricane-nas[openvino]" in listed["openvino"].reason
-    with pytest.raises(DeviceError, match="there are board, onnxruntime, openvino, simulated"):
+    assert not listed["acme"].available
+    assert "acme[devices]" in listed["acme"].reason
+    with pytest.raises(DeviceError, match="there are acme, board, onnxruntime, openvino, simulated"):
         open_device("nowhere")
 
 
@@ -100,8 +104,24 @@ def test_a_plug_in_that_does_not_load_is_listed_and_stops_nothing_else(monkeypat
     monkeypatch.setattr(plugins, "load", broken)
     assert open_device("onnxruntime").name == ONNXRUNTIME
     statuses = list_devices()
-    assert [status.available for status in statuses] == [True, True, False]
+    assert {status.name: status.available for status in statuses}[SIMULATED]
+    assert not statuses[-1].available
     assert "acme" in statuses[-1].reason
+
+
+def test_units_and_precisions_are_listed_each_for_itself():
+    listed = {status.name: status.available for status in list_devices()}
+    assert listed[ONNXRUNTIME]
+    assert listed["onnxruntime:cpu?threads=1&precision=int8"]
+
+
+def test_an_extra_that_is_missing_is_listed_once_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    (status,) = [status for status in list_devices() if status.name.startswith("openvino")]
+    assert (status.name, status.available) == ("openvino", False)
+    assert "pip install 'hurricane-nas[openvino]'" in status.reason
+    with pytest.raises(MissingExtraError, match=r"hurricane-nas\[openvino\]"):
+        open_device("openvino:npu")
 
 
 def test_a_runtime_that_cannot_be_imported_is_missing_and_says_how_to_install_it(monkeypatch):

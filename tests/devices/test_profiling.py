@@ -1,6 +1,9 @@
 """Profiles and whole networks, on the simulated device (and one small profile on the real one)."""
 
+import importlib.util
+
 import numpy as np
+import onnx
 import pytest
 
 import hurricane as hn
@@ -10,6 +13,9 @@ from hurricane.errors import ConfigError, LatencyError, ModelError, SpaceError
 from hurricane.latency import LatencyTable, Samples
 from hurricane.ops import OpSpec
 
+NEEDS_OPENVINO = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs hurricane-nas[openvino]"
+)
 QUIET = "simulated:cpu?jitter=0"
 CHOICES = ("skip", "sep_k3", "mb_k3_e1", "mb_k3_e3_se", "choice_k3", "choicex_se")
 
@@ -193,6 +199,49 @@ def test_an_architecture_outside_the_space_is_an_error(space):
         hn.measure_architecture(open_device("simulated"), space, [99] * len(space.layers))
     with pytest.raises(ConfigError, match="stack of 0"):
         hn.profile(open_device("simulated"), space, stack=0)
+
+
+class _Strange:
+    """A device whose exporter writes gates as an operator that no runtime has."""
+
+    def __init__(self, name):
+        self._inner = open_device(name)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def export(self, network, calibration=None):
+        model = onnx.load_from_string(self._inner.export(network, calibration))
+        for node in model.graph.node:
+            node.op_type = {"HardSigmoid": "HarderSigmoid"}.get(node.op_type, node.op_type)
+        return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "onnxruntime:cpu",
+        "onnxruntime:cpu?precision=int8",
+        pytest.param("openvino:cpu", marks=NEEDS_OPENVINO),
+        pytest.param("openvino:cpu?precision=int8", marks=NEEDS_OPENVINO),
+    ],
+)
+def test_what_a_real_runtime_refuses_is_dropped_with_its_reason_and_the_rest_is_timed(name):
+    space = hn.preset("tiny", image_size=8, classes=3, width=0.5, depth=0.5, choices=("sep_k3", "sep_k3_se"))
+    table = hn.profile(_Strange(name), space, rounds=1, seconds=0.001)
+    assert {spec.kind for spec in table.unsupported} == {"sep_k3_se"}
+    assert all("does not have the operator HarderSigmoid" in why for why in table.unsupported.values())
+    assert {"sep_k3", "stem", "head", "classifier"} <= {spec.kind for spec in table.rows}
+
+
+@pytest.mark.parametrize(
+    "name", ["onnxruntime:cpu?precision=int8", pytest.param("openvino:cpu", marks=NEEDS_OPENVINO)]
+)
+def test_int8_and_openvino_profile_a_small_space(name):
+    space = hn.preset("tiny", image_size=8, classes=3, width=0.5, depth=0.5, choices=("skip", "choice_k3_se"))
+    table = hn.profile(open_device(name), space, rounds=1, seconds=0.001)
+    assert tuple(table.rows) == space.distinct_specs()
+    assert open_device(table.provenance["device"]).facts()["precision"] == table.provenance["precision"]
 
 
 def test_a_real_runtime_profiles_a_small_space():

@@ -248,10 +248,11 @@ def devices(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps([{"name": d.name, "available": d.available, "reason": d.reason} for d in found]))
         return
+    # Long device strings are another machine's business; those here stand in one column.
+    width = max(len(item.name) for item in found if len(item.name) <= 50)
     for item in found:
-        print(
-            f"{item.name:<40} {'available' if item.available else 'missing':<10} {item.reason or ''}".rstrip()
-        )
+        state = "available" if item.available else "missing"
+        print(f"{item.name:<{width}} {state:<10} {item.reason or ''}".rstrip())
 
 
 @app.command()

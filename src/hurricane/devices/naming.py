@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hurricane import plugins
 from hurricane.devices.protocol import Device
-from hurricane.errors import DeviceError, HurricaneError
+from hurricane.errors import DeviceError, HurricaneError, MissingExtraError
 
 Factory = Callable[[str, Mapping[str, str]], Device]
 """Opens a device: (unit, options) -> Device, unit "" where none was given.
@@ -34,13 +34,28 @@ def _onnxruntime(unit: str, options: Mapping[str, str]) -> Device:
     return open_onnxruntime(unit, options)
 
 
+def _openvino(unit: str, options: Mapping[str, str]) -> Device:
+    from hurricane.devices.openvino_units import open_openvino
+
+    return open_openvino(unit, options)
+
+
 def _simulated(unit: str, options: Mapping[str, str]) -> Device:
     from hurricane.devices.simulated import open_simulated
 
     return open_simulated(unit, options)
 
 
-BUILT_IN: dict[str, Factory] = {"onnxruntime": _onnxruntime, "simulated": _simulated}
+BUILT_IN: dict[str, Factory] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "simulated": _simulated,
+}
+# What `list_devices` tries of a back end; others by their name alone.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime:cpu", "onnxruntime:cpu?precision=int8"),
+    "openvino": ("openvino:cpu", "openvino:cpu?precision=int8", "openvino:gpu", "openvino:npu"),
+}
 
 
 def open_device(name: str) -> Device:
@@ -104,19 +119,26 @@ def whole_number(backend: str, key: str, text: str, at_least: int, at_most: int 
 
 
 def list_devices() -> list[DeviceStatus]:
-    """Every back end that is known, and whether it can be used here."""
+    """Every back end that is known, by unit and precision, and whether it can be used here."""
     try:
         added, broken = plugins.load("hurricane.devices"), []
     except HurricaneError as error:
         added, broken = {}, [DeviceStatus("plug-ins", False, str(error))]
-    found = [_status(backend) for backend in (*BUILT_IN, *sorted(set(added) - set(BUILT_IN)))]
-    return found + broken
+    backends = (*BUILT_IN, *sorted(set(added) - set(BUILT_IN)))
+    return [status for backend in backends for status in _statuses(backend)] + broken
 
 
-def _status(backend: str) -> DeviceStatus:
-    try:
-        device = open_device(backend)
-        facts = device.facts()
-    except HurricaneError as error:
-        return DeviceStatus(backend, False, str(error))
-    return DeviceStatus(device.name, True, f"{facts['runtime']} {facts['version']}")
+def _statuses(backend: str) -> list[DeviceStatus]:
+    """One for each family; a single one where the back end is not installed."""
+    found = []
+    for name in FAMILIES.get(backend, (backend,)):
+        try:
+            device = open_device(name)
+            facts = device.facts()
+        except MissingExtraError as error:
+            return [DeviceStatus(backend, False, str(error))]
+        except HurricaneError as error:
+            found.append(DeviceStatus(name, False, str(error)))
+        else:
+            found.append(DeviceStatus(device.name, True, f"{facts['runtime']} {facts['version']}"))
+    return found

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hurricane.devices.naming import checked_options, whole_number
+from hurricane.devices.precision import checked_precision, onnx_of
 from hurricane.devices.protocol import Pictures, Session, machine_facts
 from hurricane.errors import DeviceError, MissingExtraError, ModelError
-from hurricane.export import Network, onnx_bytes
+from hurricane.export import Network
 from hurricane.ops import OpSpec
 
 BACKEND = "onnxruntime:cpu"
@@ -23,28 +24,28 @@ MOST_THREADS = 1024
 
 
 def open_onnxruntime(unit: str, options: Mapping[str, str]) -> "OnnxRuntimeCpu":
-    """The device `onnxruntime:cpu?threads=1&precision=fp32`; DeviceError for what it does not have."""
+    """The device `onnxruntime:cpu?threads=1&precision=fp32`; DeviceError for what it does not have.
+
+    precision : fp32, or int8 (static quantisation, see `export.quantised_onnx`).
+    """
     if unit not in ("", "cpu"):
         raise DeviceError(f"onnxruntime has no unit {unit!r}; it has cpu")
     given = checked_options(BACKEND, options, DEFAULTS)
     threads = whole_number(BACKEND, "threads", given["threads"], 1, MOST_THREADS)
-    if given["precision"] == "int8":
-        raise DeviceError(f"{BACKEND} has no precision int8 yet, it comes later; use precision=fp32")
-    if given["precision"] != "fp32":
-        raise DeviceError(f"{BACKEND} has no precision {given['precision']!r}; it has fp32")
-    return OnnxRuntimeCpu(threads)
+    return OnnxRuntimeCpu(threads, checked_precision(BACKEND, given))
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxRuntimeCpu:
-    """ONNX Runtime's CPU provider, fp32. threads: for one model run."""
+    """ONNX Runtime's CPU provider. threads: for one model run; precision: of the files it exports."""
 
     threads: int
+    precision: str
 
     @property
     def name(self) -> str:
         """The canonical device string."""
-        return f"{BACKEND}?threads={self.threads}&precision=fp32"
+        return f"{BACKEND}?threads={self.threads}&precision={self.precision}"
 
     @property
     def suffix(self) -> str:
@@ -59,7 +60,7 @@ class OnnxRuntimeCpu:
             "runtime": "ONNX Runtime",
             "version": _runtime().__version__,
             "threads": self.threads,
-            "precision": "fp32",
+            "precision": self.precision,
             **machine_facts(),
         }
 
@@ -69,7 +70,7 @@ class OnnxRuntimeCpu:
 
     def export(self, network: Network, calibration: Pictures | None = None) -> bytes:
         """The network as ONNX bytes."""
-        return onnx_bytes(network)
+        return onnx_of(network, self.precision, calibration)
 
     def load(self, model: bytes | Path) -> Session:
         """A model loaded; ModelError where it is none, or naming the operator that the runtime cannot run."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from hurricane.export.network import Network, random_network
 from hurricane.export.onnx_file import onnx_bytes
+from hurricane.export.quantised_onnx import quantised_onnx_bytes
 from hurricane.export.weights import BlockWeights, NodeWeights, random_weights
 from hurricane.space import Archs, SearchSpace
 
@@ -16,6 +17,7 @@ __all__ = [
     "NodeWeights",
     "export_architecture",
     "onnx_bytes",
+    "quantised_onnx_bytes",
     "random_architecture",
     "random_network",
     "random_weights",
