@@ -55,10 +55,11 @@ class ProfileSection(Section):
 
 
 class SpecializeSection(Section):
-    """The hardware-aware space. beta: exponent of latency in the score."""
+    """The hardware-aware space. beta: exponent of the price of latency in the score. price: see `specialization`."""
 
     keep: int = Field(5, ge=1)
     capacity: Literal["product", "sum"] = "product"
+    price: Literal["absolute", "relative"] = "relative"
     beta: float | Auto = "auto"
 
 

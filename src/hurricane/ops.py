@@ -96,6 +96,30 @@ class Graph:
             if node.op in ("conv", "linear")
         )
 
+    @property
+    def seen_macs(self) -> float:
+        """Multiply-accumulates without those on padding: at 4 pixels a 7 x 7 kernel sees a third of its taps."""
+        counted = (node for node in self.nodes if node.op in ("conv", "linear"))
+        return float(
+            sum(node.size**2 * node.channels * self._fan_in(node) * self._seen(node) for node in counted)
+        )
+
+    @property
+    def seen_params(self) -> float:
+        """Trained weights, each weighted by how often it meets a pixel and not the padding."""
+        counted = (node for node in self.nodes if node.op in ("conv", "linear"))
+        return float(sum(node.channels * self._fan_in(node) * self._seen(node) for node in counted))
+
+    def _seen(self, node: Node) -> float:
+        """Share of a convolution's taps that meet pixels."""
+        read, reach = node.inputs[0], node.kernel // 2
+        size = self.size if read == 0 else self.nodes[read - 1].size
+        if node.kernel == 1 or size < 1:
+            return 1.0
+        centres = range(0, node.size * node.stride, node.stride)
+        taps = sum(min(at + reach, size - 1) - max(at - reach, 0) + 1 for at in centres)
+        return (taps / (node.kernel * node.size)) ** 2
+
     def _fan_in(self, node: Node) -> int:
         return self.channels_of(node.inputs[0]) // node.groups * node.kernel**2
 

@@ -4,14 +4,18 @@ arXiv 1910.11609 keeps for each layer the operators with the best representation
 target, capacity being judged by FLOPs and parameters. How these combine, and how many are kept (about five),
 is our reading and a parameter:
 
-    score = (macs / max macs)^1/2 * (params / max params)^1/2 / (latency / max latency)^beta
+    score = (macs / max macs)^1/2 * (params / max params)^1/2 / price(latency)^beta
 
-with maxima inside the layer. With a budget, beta is bisected so that the mean architecture of what is kept
-costs the budget: at beta 1 mostly the dearest operators win and nothing fits, at beta 2 mostly the cheapest.
+with maxima inside the layer. MACs and parameters count as far as they meet pixels and not the padding (ours): at 4
+pixels a 7 x 7 kernel sees a third of its taps, and networks full of large kernels were worse than their MACs promised
+(docs/RESULTS.md). The price of a latency is "absolute", exp(latency / mean latency of a layer), so that a
+millisecond weighs the same at every layer (ours: what is kept is best where the sum of logarithms of capacity is to be
+largest within the budget), or "relative", latency / max latency (the plain ratio of the paper's words at beta 1).
+With a budget, beta is bisected so that the mean architecture of what is kept costs the budget.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,8 +26,9 @@ from hurricane.latency import AdditiveCosts, CostModel, Floats, LatencyTable
 from hurricane.space import LayerSpec, SearchSpace
 
 Capacity = Literal["product", "sum"]
+Price = Literal["absolute", "relative"]
 
-BETA_RANGE = (0.0, 16.0)
+BETA_RANGE = (0.0, 64.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,17 @@ class Specialization:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer with its figures: arrays over the choices that the device can run and that are no twins."""
+    """A layer with its figures: arrays over the choices that the device can run and that are no twins.
+
+    price : logarithm of the price of each choice's latency.
+    """
 
     layer: LayerSpec
     usable: tuple[int, ...]
     excluded: dict[int, str]
     capacity: Floats
     cost: Floats
+    price: Floats
 
 
 def specialize(
@@ -93,15 +102,19 @@ def judge(
     max_ms: float | None = None,
     beta: float | None = None,
     capacity: Capacity = "product",
+    price: Price = "relative",
 ) -> Specialization:
     """As `specialize`, with the reasons: every choice of every layer, kept or dropped, with its figures.
 
-    beta : exponent of latency; None bisects it to the budget (or takes 1 without a budget).
+    beta : exponent of the price; None bisects it to the budget (or takes 1 without a budget).
     capacity : "product" (geometric mean) or "sum" of normalised MACs and parameters.
+    price : of latency, "absolute" or "relative" to the layer's dearest operator.
     """
     if keep < 1:
         raise SpaceError(f"{keep} operators a layer cannot be kept; at least 1 is needed")
     layers = [_measured(number, layer, space, table, capacity) for number, layer in enumerate(space.layers)]
+    if price == "absolute":
+        layers = _absolute(layers)
     fixed_ms = _fixed_ms(space, table, layers)
     if max_ms is not None:
         cheapest = fixed_ms + sum(float(layer.cost.min()) for layer in layers)
@@ -137,10 +150,19 @@ def _measured(
     if not usable:
         raise LatencyError(f"the device can run none of the choices of layer {number}")
     graphs = [ops.graph(layer.spec(layer.choices[index])) for index in usable]
-    macs = _shares(np.array([graph.macs for graph in graphs], dtype=np.float64))
-    params = _shares(np.array([graph.params for graph in graphs], dtype=np.float64))
+    macs = _shares(np.array([graph.seen_macs for graph in graphs]))
+    params = _shares(np.array([graph.seen_params for graph in graphs]))
     power = np.sqrt(macs * params) if capacity == "product" else (macs + params) / 2
-    return _Layer(layer, tuple(usable), excluded, power, np.array(costs))
+    cost = np.array(costs)
+    # A cost of nothing counts as a thousandth of the dearest.
+    relative = np.log(np.maximum(cost / max(float(cost.max()), 1e-12), 1e-3))
+    return _Layer(layer, tuple(usable), excluded, power, cost, relative)
+
+
+def _absolute(layers: Sequence[_Layer]) -> list[_Layer]:
+    """The layers with prices in units of the mean latency of a layer."""
+    mean = sum(float(layer.cost.mean()) for layer in layers) / len(layers)
+    return [replace(layer, price=layer.cost / max(mean, 1e-12)) for layer in layers]
 
 
 def _cost(space: SearchSpace, table: CostModel, number: int, choice: str) -> float:
@@ -165,10 +187,8 @@ def _shares(values: Floats) -> Floats:
 
 
 def _scores(layer: _Layer, beta: float) -> Floats:
-    """Logarithm of the score; a cost of nothing counts as a thousandth of the dearest."""
-    dearest = max(float(layer.cost.max()), 1e-12)
-    cost = np.maximum(layer.cost / dearest, 1e-3)
-    scores: Floats = np.log(layer.capacity) - beta * np.log(cost)
+    """Logarithm of the score."""
+    scores: Floats = np.log(layer.capacity) - beta * layer.price
     return scores
 
 
@@ -208,7 +228,7 @@ def _judged(layer: _Layer, best: Sequence[int], beta: float, keep: int) -> tuple
             continue
         place = layer.usable.index(index)
         kept = place in best
-        reason = f"rank {ranks[place]} of {len(layer.usable)} by capacity per latency^{beta:.2f}"
+        reason = f"rank {ranks[place]} of {len(layer.usable)} by capacity per latency (beta {beta:.2f})"
         reason += "" if kept else f"; {keep} are kept"
         cost, score = float(layer.cost[place]), float(scores[place])
         judged.append(Judgement(choice, kept, reason, cost, graph.macs, graph.params, score))

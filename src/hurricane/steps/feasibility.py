@@ -1,8 +1,8 @@
 """Before anything else: can the budget be met at all, and how wide should the skeleton be?
 
-A handful of whole networks with random weights is measured on the device at a few widths; the width is
-chosen so that the budget lies in the middle of what the space costs, and a budget that even the cheapest
-networks miss by far ends the run within seconds.
+A handful of whole networks with random weights is measured on the device at a few widths; the width is chosen so that
+the budget buys most capacity and lies in the middle of what the hardware-aware space will cost, and a budget that even
+the cheapest networks miss by far ends the run within seconds.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,9 @@ from hurricane.steps.job import Job
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 WIDTH_STEP = 0.05
 NETWORKS_PER_WIDTH = 3
+# One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
+FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
+FILLED = 0.8
 # The cheapest by MACs need not be the cheapest on the device; further from the budget than this it is hopeless.
 DOUBT = 0.75
 QUICK = {"rounds": 2, "seconds": 0.03}
@@ -97,17 +100,60 @@ def decide(job: Job) -> None:
 
 
 def _fitted_width(job: Job) -> tuple[float, str]:
+    """The width at which the budget buys most capacity, and room is left to choose.
+
+    Families with one operator everywhere are measured at a few widths. That which has most capacity where it costs
+    `FILLED` of the budget names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
+    on another (docs/RESULTS.md, families at one latency).
+    """
+    best: tuple[float, float, str] | None = None
+    for kind in FAMILIES:
+        width = _width_of(job, kind, FILLED * job.budget_ms)
+        if width is None:
+            continue
+        graphs = [ops.graph(spec) for spec in _uniform(job.space_at(width), kind)]
+        capacity = sum(g.seen_macs for g in graphs) * sum(g.seen_params for g in graphs)
+        if best is None or capacity > best[0]:
+            best = (capacity, width, kind)
+    if best is None:
+        return _middle_width(job), "fitted so that random networks cost about the budget"
+    return best[1], f"most capacity for the budget: {best[2]} everywhere would take about {FILLED:.0%} of it"
+
+
+def _uniform(space: SearchSpace, kind: str) -> tuple[ops.OpSpec, ...]:
+    return space.specs(tuple(layer.choices.index(kind) for layer in space.layers))
+
+
+def _width_of(job: Job, kind: str, wanted_ms: float) -> float | None:
+    """The width at which one operator everywhere costs so much; None where a layer does not have it."""
+    costs: list[float] = []
+    for width in WIDTHS:
+        space = job.space_at(width)
+        if not all(kind in layer.choices for layer in space.layers):
+            return None
+        arch = [[layer.choices.index(kind) for layer in space.layers]]
+        costs.append(float(measured_ms(job, space, np.array(arch))[0]))
+        if costs[-1] > 2 * wanted_ms:
+            break
+    return _interpolated(costs, wanted_ms)
+
+
+def _interpolated(costs: list[float], wanted_ms: float) -> float:
+    """The width, rounded and within `WIDTHS`, at which measured costs reach what is wanted."""
+    widths = np.log(WIDTHS[: len(costs)])
+    rising = np.maximum.accumulate(np.log(costs))
+    fitted = float(np.exp(np.interp(np.log(wanted_ms), rising, widths)))
+    return round(float(np.clip(round(fitted / WIDTH_STEP) * WIDTH_STEP, WIDTHS[0], WIDTHS[-1])), 2)
+
+
+def _middle_width(job: Job) -> float:
     """The width at which random networks cost the budget, interpolated between measured widths."""
     rng = np.random.default_rng(job.config.run.seed)
-    medians = []
+    medians: list[float] = []
     for width in WIDTHS:
         space = job.space_at(width)
         archs = space.random(NETWORKS_PER_WIDTH, rng)
         medians.append(float(np.median(measured_ms(job, space, archs))))
         if medians[-1] > 2 * job.budget_ms and len(medians) > 1:
             break
-    widths = np.log(WIDTHS[: len(medians)])
-    costs = np.maximum.accumulate(np.log(medians))
-    fitted = float(np.exp(np.interp(np.log(job.budget_ms), costs, widths)))
-    width = float(np.clip(round(fitted / WIDTH_STEP) * WIDTH_STEP, WIDTHS[0], WIDTHS[-1]))
-    return round(width, 2), "fitted so that random networks cost about the budget"
+    return _interpolated(medians, job.budget_ms)

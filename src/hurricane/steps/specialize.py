@@ -43,7 +43,15 @@ def perform(job: Job) -> None:
         job.view.say("the budget is above the slowest network of the space: it is kept trivially")
     section = job.config.specialize
     beta = None if section.beta == "auto" else section.beta
-    judged = judge(full, rough, keep=section.keep, max_ms=job.budget_ms, beta=beta, capacity=section.capacity)
+    judged = judge(
+        full,
+        rough,
+        keep=section.keep,
+        max_ms=job.budget_ms,
+        beta=beta,
+        capacity=section.capacity,
+        price=section.price,
+    )
     archs = _near_budget(job, judged.space, rough)
     model = _fitted(job, judged.space, table, archs)
     after = _describe(job, "hardware-aware space", judged.space, model)
