@@ -1,13 +1,14 @@
 """What a finished run has to beat: random networks of the same budget and a MobileNetV2-like one, same recipe.
 
-    python benchmarks/rivals.py RUN [--random 3] [--threads 1]
+    python benchmarks/rivals.py RUN [--random 3]
 
-Draws random networks of the full space that cost 90 to 98 % of the run's budget by its table, measures them whole on
-the run's device and keeps those that keep the budget; fits the width of a network with mb_k3_e6 everywhere to the same
-measured latency. Each is trained from scratch for as many epochs as the winner was retrained, on the same pictures,
-exported, measured, and judged on the test split. The winner itself is trained from scratch, too: what is left then of
-its lead is owed to its architecture and not to inherited weights. Results go to RUN/rivals.json one by one; those that
-are there are not done again. The run's report shows them when it is written again (`hurricane report RUN`).
+Random networks come from the full pool, on the skeleton at the width at which random networks cost the budget, and are
+kept where their measured latency is 90 to 100 % of the budget. Networks with one operator everywhere, mb_k3_e6
+(MobileNetV2-like) and sep_k3, are as wide as their measured latency allows. Each is trained from scratch for as many
+epochs as the winner was retrained, on the same pictures, exported, measured, and judged on the test split. The winner
+itself is trained from scratch, too: what is left then of its lead is owed to its architecture and not to inherited
+weights. Results go to RUN/rivals.json one by one; those that are there are not done again. The run's report shows them
+when it is written again (`hurricane report RUN`).
 """
 
 import argparse
@@ -22,37 +23,27 @@ import torch
 from hurricane import config as config_file
 from hurricane import export
 from hurricane.devices import measure
-from hurricane.latency_model import fit_latency
 from hurricane.nn import FixedNetwork
 from hurricane.runs import Run, write_json
-from hurricane.search import Sampler
 from hurricane.space import SearchSpace
-from hurricane.steps import profile, verify
-from hurricane.steps.feasibility import measured_ms
+from hurricane.steps import verify
+from hurricane.steps.feasibility import measured_ms, middle_width
 from hurricane.steps.job import Job
 from hurricane.train.loop import Recipe, train
 from hurricane.train.scoring import calibration_batches, recalibrate
 
 
 def random_rivals(job: Job, count: int) -> list[tuple[str, SearchSpace]]:
-    """Random networks of the full space whose measured latency keeps the budget and uses 85 % of it."""
-    space, table = job.full_space, profile.load(job)
-    points = job.run.record("space")["networks"]
-    small = job.small_space
-    archs = np.array([small.indices(point["architecture"]) for point in points])
-    model = fit_latency(small, archs, [point["measured_ms"] for point in points], prior=table)
-    # The correction of the narrow space carried over to the full one: only to aim, each is measured below.
-    ratio = float(np.median(model.predict(small, archs) / table.predict(small, archs)))
+    """Random networks of the full pool whose measured latency is just under the budget."""
+    width = middle_width(job)
+    space, rng = job.space_at(width), np.random.default_rng(job.config.run.seed + 100)
     found: list[tuple[str, SearchSpace]] = []
-    rng = np.random.default_rng(job.config.run.seed + 100)
-    costs = table.costs(space)
-    sampler = Sampler(space, costs, 0.98 * job.budget_ms / ratio, 0.9 * job.budget_ms / ratio)
-    for _ in range(50):
-        arch = sampler.draw(1, rng)
-        cost = float(measured_ms(job, space, arch)[0])
-        if 0.85 * job.budget_ms <= cost <= job.budget_ms:
+    for _ in range(300):
+        arch = space.random(1, rng)
+        if 0.9 * job.budget_ms <= float(measured_ms(job, space, arch)[0]) <= job.budget_ms:
             names = space.names(arch[0])
-            found.append((f"random network {len(found) + 1}", space.narrow([(name,) for name in names])))
+            name = f"random network {len(found) + 1}, width {width:.2f}"
+            found.append((name, space.narrow([(name,) for name in names])))
         if len(found) == count:
             break
     return found
@@ -60,17 +51,23 @@ def random_rivals(job: Job, count: int) -> list[tuple[str, SearchSpace]]:
 
 def mobilenet_like(job: Job) -> tuple[str, SearchSpace]:
     """mb_k3_e6 everywhere at the largest width whose measured latency keeps the budget."""
-    best: tuple[str, SearchSpace] | None = None
-    for width in np.arange(0.1, 2.01, 0.05):
-        full = job.space_at(round(float(width), 2))
-        space = full.narrow([("mb_k3_e6",)] * len(full.layers))
-        if best is not None and best[1] == space:
-            continue
-        if float(measured_ms(job, space, np.zeros((1, len(space.layers)), int))[0]) > job.budget_ms:
-            break
-        best = (f"MobileNetV2-like (mb_k3_e6, width {width:.2f})", space)
+    name, space = widest_uniform(job, "mb_k3_e6")
+    return f"MobileNetV2-like ({name})", space
+
+
+def widest_uniform(job: Job, kind: str) -> tuple[str, SearchSpace]:
+    """One operator everywhere at the largest width whose measured latency keeps the budget."""
+    best, low, high = None, 2, 60  # in steps of 0.05
+    while low <= high:
+        middle = (low + high) // 2
+        full = job.space_at(round(0.05 * middle, 2))
+        space = full.narrow([(kind,)] * len(full.layers))
+        if float(measured_ms(job, space, np.zeros((1, len(space.layers)), int))[0]) <= job.budget_ms:
+            best, low = (f"{kind} everywhere, width {0.05 * middle:.2f}", space), middle + 1
+        else:
+            high = middle - 1
     if best is None:
-        raise SystemExit("even the narrowest MobileNetV2-like network misses the budget")
+        raise SystemExit(f"even the narrowest network of {kind} misses the budget")
     return best
 
 
@@ -92,6 +89,7 @@ def trained(job: Job, name: str, space: SearchSpace) -> dict[str, Any]:
         precision="fp32",
         flip=job.flip,
         seed=job.config.run.seed,
+        workers=job.threads,
     )
     started = time.monotonic()
     train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
@@ -121,6 +119,11 @@ def trained(job: Job, name: str, space: SearchSpace) -> dict[str, Any]:
     }
 
 
+def same_rival(one: str, other: str) -> bool:
+    """Whether two names are of one rival, whatever width was fitted."""
+    return one.split(" width")[0] == other.split(" width")[0]
+
+
 def main() -> None:
     """Do what is missing and print a table."""
     parser = argparse.ArgumentParser(
@@ -128,9 +131,9 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--random", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--most", type=int, default=None, help="only the first so many rivals")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     run = Run.open(arguments.run)
     job = Job(run, config_file.load(run.path("config.toml")))
     out = run.path("rivals.json")
@@ -141,10 +144,11 @@ def main() -> None:
     rivals = [
         mobilenet_like(job),
         *random_rivals(job, arguments.random),
+        widest_uniform(job, "sep_k3"),
         ("the winner, trained from scratch", same),
-    ]
+    ][: arguments.most]
     for name, space in rivals:
-        if any(row["name"].split(" (")[0] == name.split(" (")[0] for row in done):
+        if any(same_rival(row["name"], name) for row in done):
             continue
         done.append(trained(job, name, space))
         write_json(out, done)

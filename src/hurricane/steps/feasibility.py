@@ -116,7 +116,7 @@ def _fitted_width(job: Job) -> tuple[float, str]:
         if best is None or capacity > best[0]:
             best = (capacity, width, kind)
     if best is None:
-        return _middle_width(job), "fitted so that random networks cost about the budget"
+        return middle_width(job), "fitted so that random networks cost about the budget"
     return best[1], f"most capacity for the budget: {best[2]} everywhere would take about {FILLED:.0%} of it"
 
 
@@ -146,7 +146,7 @@ def _interpolated(costs: list[float], wanted_ms: float) -> float:
     return round(float(np.clip(round(fitted / WIDTH_STEP) * WIDTH_STEP, WIDTHS[0], WIDTHS[-1])), 2)
 
 
-def _middle_width(job: Job) -> float:
+def middle_width(job: Job) -> float:
     """The width at which random networks cost the budget, interpolated between measured widths."""
     rng = np.random.default_rng(job.config.run.seed)
     medians: list[float] = []
