@@ -12,7 +12,7 @@ from hurricane.errors import ModelError
 from hurricane.runs import read_json
 
 # What each kind of file is run by here.
-RUNTIMES = {".onnx": "onnxruntime:cpu"}
+RUNTIMES = {".onnx": "onnxruntime:cpu", ".tflite": "litert:cpu"}
 
 
 @dataclass(frozen=True)

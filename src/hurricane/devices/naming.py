@@ -34,13 +34,23 @@ def _onnxruntime(unit: str, options: Mapping[str, str]) -> Device:
     return open_onnxruntime(unit, options)
 
 
+def _litert(unit: str, options: Mapping[str, str]) -> Device:
+    from hurricane.devices.litert_cpu import open_litert
+
+    return open_litert(unit, options)
+
+
 def _simulated(unit: str, options: Mapping[str, str]) -> Device:
     from hurricane.devices.simulated import open_simulated
 
     return open_simulated(unit, options)
 
 
-BUILT_IN: dict[str, Factory] = {"onnxruntime": _onnxruntime, "simulated": _simulated}
+BUILT_IN: dict[str, Factory] = {
+    "onnxruntime": _onnxruntime,
+    "litert": _litert,
+    "simulated": _simulated,
+}
 
 
 def open_device(name: str) -> Device:
