@@ -20,7 +20,7 @@ from hurricane.ops import OpSpec
 from hurricane.runs import write_json
 from hurricane.steps import export as export_step
 
-flatbuffers = pytest.importorskip("flatbuffers", reason="needs LiteRT: see below")
+flatbuffers = pytest.importorskip("flatbuffers", reason="comes with LiteRT")
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'hurricane-nas[litert]'")
 
 LITERT = "litert:cpu?threads=1&precision="
@@ -89,8 +89,9 @@ def test_a_model_of_open_size_is_refused_with_its_sizes(device):
         device.load(bytes(builder.Output()))
 
 
-def test_pictures_of_another_size_are_an_error_and_the_next_ones_run(device):
-    network = random_network([OpSpec("stem", 3, 8, 2, 8)], np.random.default_rng(0))
+@pytest.mark.parametrize("kind", ["stem", "sep_k3"])
+def test_pictures_of_another_size_are_an_error_and_the_next_ones_run(device, kind):
+    network = random_network([OpSpec(kind, 3, 8, 2, 8)], np.random.default_rng(0))
     session = device.load(device.export(network))
     images = np.random.default_rng(1).random((2, 3, 8, 8), dtype=np.float32)
     before = session.run(images)

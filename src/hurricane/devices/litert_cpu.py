@@ -113,8 +113,8 @@ class LitertSession:
         if len(names) != 1:
             raise ModelError(f"the model takes {', '.join(names)}; a model of pictures has one input")
         last = names[0].endswith(CHANNELS_LAST)
-        values = np.ascontiguousarray(images.transpose(0, 2, 3, 1) if last else images)
         try:
+            values = np.ascontiguousarray(images.transpose(0, 2, 3, 1) if last else images)
             self._feed([_stored(values, self._inputs[0])])
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
@@ -158,11 +158,12 @@ class LitertSession:
         """Set the inputs; the batch may be another than before, all else must fit."""
         shapes = [value.shape for value in values]
         if shapes != self._shapes:
+            self._shapes = []  # until all of it is done
             for entry, shape in zip(self._inputs, shapes, strict=True):
-                if shape[1:] != tuple(entry["shape"][1:]):
+                # A batch of none would run, and leave an output of no known size.
+                if shape[1:] != tuple(entry["shape"][1:]) or 0 in shape:
                     raise ValueError(f"it takes {' x '.join(map(str, ('N', *entry['shape'][1:])))}")
                 self._interpreter.resize_tensor_input(entry["index"], shape)
-            self._shapes = []
             self._interpreter.allocate_tensors()
             self._shapes = shapes
         for entry, value in zip(self._inputs, values, strict=True):

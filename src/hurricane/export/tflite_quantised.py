@@ -69,9 +69,13 @@ def observed(graph: TfliteGraph, images: npt.NDArray[np.float32]) -> dict[str, R
         interpreter.set_tensor(numbers[graph.input], np.ascontiguousarray(image[None]))
         interpreter.invoke()
         for name, number in numbers.items():
-            content, (least, greatest) = interpreter.get_tensor(number), seen[name]
-            seen[name] = (min(least, float(content.min())), max(greatest, float(content.max())))
+            seen[name] = _widened(seen[name], interpreter.tensor(number)())
     return seen
+
+
+def _widened(limits: Range, content: Array) -> Range:
+    """A range that holds what is seen too. A view into the runtime is gone when this returns, as it asks for."""
+    return min(limits[0], float(content.min())), max(limits[1], float(content.max()))
 
 
 def quantised(graph: TfliteGraph, ranges: Mapping[str, Range]) -> TfliteGraph:
