@@ -12,8 +12,8 @@ from hurricane.devices import Device, Session, open_device
 from hurricane.errors import HurricaneError, ModelError
 from hurricane.runs import read_json
 
-# What runs each kind of file where the device that it was made for is not here.
-RUNTIMES = {".onnx": "onnxruntime:cpu"}
+# What each kind of file is run by here.
+RUNTIMES = {".onnx": "onnxruntime:cpu", ".tflite": "litert:cpu"}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ ONNXRUNTIME = "onnxruntime:cpu?threads=1&precision=fp32"
         (" onnxruntime:cpu?precision=fp32&threads=1 ", ONNXRUNTIME),
         ("onnxruntime:cpu?threads=2", "onnxruntime:cpu?threads=2&precision=fp32"),
         ("onnxruntime?precision=int8", "onnxruntime:cpu?threads=1&precision=int8"),
+        ("litert", "litert:cpu?threads=1&precision=fp32"),
+        ("litert:cpu?precision=int8&threads=2", "litert:cpu?threads=2&precision=int8"),
         ("simulated", SIMULATED),
         ("simulated:cpu?gflops=20.0", SIMULATED),
         (
@@ -39,7 +41,7 @@ def test_a_name_opens_a_device_whose_own_name_is_written_out(given, canonical):
     [
         ("", "no device back end ''"),
         ("onnxruntim:cpu", "did you mean 'onnxruntime'"),
-        ("tpu", "there are onnxruntime, openvino, simulated"),
+        ("tpu", "there are litert, onnxruntime, openvino, simulated"),
         ("onnxruntime:gpu", "no unit 'gpu'; it has cpu"),
         ("simulated:npu", "no unit 'npu'; it has cpu"),
         ("onnxruntime:cpu?thread=1", "did you mean 'threads'?; it has threads, precision"),
@@ -57,6 +59,9 @@ def test_a_name_opens_a_device_whose_own_name_is_written_out(given, canonical):
         ("openvino:npu?clock=1", "openvino:npu has no option 'clock'; it has threads, precision"),
         ("openvino:gpu?precision=bf16", "it has fp32 and int8"),
         ("openvino:cpu?threads=0", "whole number from 1"),
+        ("litert:npu", "no unit 'npu'; it has cpu"),
+        ("litert:cpu?precision=int4", "it has fp32 and int8"),
+        ("litert:cpu?threads=0", "whole number from 1"),
         ("simulated?gflops=0", "number of at least"),
         ("simulated?gbps=fast", "number of at least"),
         ("simulated?jitter=nan", "number of at least 0"),
@@ -93,7 +98,7 @@ def test_back_ends_of_others_are_opened_and_listed(monkeypatch):
     assert listed[SIMULATED].available
     assert not listed["acme"].available
     assert "acme[devices]" in listed["acme"].reason
-    with pytest.raises(DeviceError, match="there are acme, board, onnxruntime, openvino, simulated"):
+    with pytest.raises(DeviceError, match="there are acme, board, litert, onnxruntime, openvino, simulated"):
         open_device("nowhere")
 
 

@@ -40,6 +40,12 @@ def _openvino(unit: str, options: Mapping[str, str]) -> Device:
     return open_openvino(unit, options)
 
 
+def _litert(unit: str, options: Mapping[str, str]) -> Device:
+    from hurricane.devices.litert_cpu import open_litert
+
+    return open_litert(unit, options)
+
+
 def _simulated(unit: str, options: Mapping[str, str]) -> Device:
     from hurricane.devices.simulated import open_simulated
 
@@ -49,12 +55,14 @@ def _simulated(unit: str, options: Mapping[str, str]) -> Device:
 BUILT_IN: dict[str, Factory] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
+    "litert": _litert,
     "simulated": _simulated,
 }
 # What `list_devices` tries of a back end; others by their name alone.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("onnxruntime:cpu", "onnxruntime:cpu?precision=int8"),
     "openvino": ("openvino:cpu", "openvino:cpu?precision=int8", "openvino:gpu", "openvino:npu"),
+    "litert": ("litert:cpu", "litert:cpu?precision=int8"),
 }
 
 

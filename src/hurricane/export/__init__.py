@@ -8,6 +8,8 @@ import numpy as np
 from hurricane.export.network import Network, random_network
 from hurricane.export.onnx_file import onnx_bytes
 from hurricane.export.quantised_onnx import quantised_onnx_bytes
+from hurricane.export.tflite_file import tflite_bytes
+from hurricane.export.tflite_quantised import tflite_int8_bytes
 from hurricane.export.weights import BlockWeights, NodeWeights, random_weights
 from hurricane.space import Archs, SearchSpace
 
@@ -21,6 +23,8 @@ __all__ = [
     "random_architecture",
     "random_network",
     "random_weights",
+    "tflite_bytes",
+    "tflite_int8_bytes",
 ]
 
 # Any mean and std cost the same; these bring [0, 1] to the range of a trained network's input.

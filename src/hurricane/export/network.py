@@ -1,6 +1,7 @@
 """What is exported: operators in a chain with their weights, batch normalisation folded in."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,10 +10,12 @@ import numpy as np
 from hurricane import ops
 from hurricane.errors import ModelError
 from hurricane.export.weights import BlockWeights, random_weights, weight_shape, weighted_nodes
-from hurricane.ops import OpSpec
+from hurricane.ops import Graph, Node, OpSpec
 
 Channels = tuple[float, float, float]
 """One number for each of red, green and blue."""
+
+_FRAME = ("stem", "head", "classifier")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,35 @@ def random_network(
 ) -> Network:
     """A network with random weights: what is timed where trained weights do not matter."""
     return Network(tuple(specs), tuple(random_weights(spec, rng) for spec in specs), mean, std)
+
+
+def block_names(specs: Sequence[OpSpec]) -> Iterator[str]:
+    """A name for each operator: `layer3.mb_k3_e6` by its place among the searched ones, `stem`, `head`, ..."""
+    layers, seen = 0, Counter[str]()
+    for spec in specs:
+        if spec.kind in _FRAME:
+            seen[spec.kind] += 1
+            yield spec.kind if seen[spec.kind] == 1 else f"{spec.kind}{seen[spec.kind]}"
+        else:
+            yield f"layer{layers}.{spec.kind}"
+            layers += 1
+
+
+def shared_slices(graph: Graph, node: Node) -> tuple[int, ...]:
+    """Positions of the slices that together share out the input of the slice `node`; () where they do not."""
+    if node.op != "slice":
+        return ()
+    siblings = [
+        i for i, other in enumerate(graph.nodes) if other.op == "slice" and other.inputs == node.inputs
+    ]
+    siblings.sort(key=lambda i: graph.nodes[i].start)
+    reached = 0
+    for i in siblings:
+        if graph.nodes[i].start != reached:
+            return ()
+        reached += graph.nodes[i].channels
+    whole = reached == graph.channels_of(node.inputs[0])
+    return tuple(siblings) if whole and len(siblings) > 1 else ()
 
 
 def _check_weights(spec: OpSpec, block: BlockWeights) -> None:

@@ -5,14 +5,13 @@ milliseconds and needs no torch. Batch normalisation is folded already; the norm
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hurricane import ops
-from hurricane.export.network import Network
+from hurricane.export.network import Network, block_names, shared_slices
 from hurricane.export.weights import BlockWeights, NodeWeights
 from hurricane.ops import Graph, Node, OpSpec
 
@@ -21,7 +20,6 @@ OPSET, IR_VERSION = 17, 8
 INPUT, LOGITS, FEATURES = "images", "logits", "features"
 
 _ELEMENTWISE = {"relu": "Relu", "hard_swish": "HardSwish", "add": "Add", "mul": "Mul"}
-_FRAME = ("stem", "head", "classifier")
 
 
 def onnx_bytes(network: Network) -> bytes:
@@ -35,7 +33,7 @@ def onnx_bytes(network: Network) -> bytes:
     first, last = network.specs[0], network.specs[-1]
     writer = _Writer()
     value = writer.normalisation(network)
-    for name, spec, weights in zip(_names(network.specs), network.specs, network.weights, strict=True):
+    for name, spec, weights in zip(block_names(network.specs), network.specs, network.weights, strict=True):
         value = writer.block(name, spec, weights, value)
     if network.classifies:
         output, shape = LOGITS, ["N", last.cout]
@@ -57,18 +55,6 @@ def onnx_bytes(network: Network) -> bytes:
         producer_name="hurricane",
     )
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _names(specs: Sequence[OpSpec]) -> Iterator[str]:
-    """A name for each operator: `layer3.mb_k3_e6` by its place among the searched ones, `stem`, `head`, ..."""
-    layers, seen = 0, Counter[str]()
-    for spec in specs:
-        if spec.kind in _FRAME:
-            seen[spec.kind] += 1
-            yield spec.kind if seen[spec.kind] == 1 else f"{spec.kind}{seen[spec.kind]}"
-        else:
-            yield f"layer{layers}.{spec.kind}"
-            layers += 1
 
 
 class _Writer:
@@ -101,7 +87,7 @@ class _Writer:
             counted[node.op] += 1
             label = f"{name}.{node.op}{counted[node.op]}"
             inputs = [values[i] for i in node.inputs]
-            parts = _parts(graph, node)
+            parts = shared_slices(graph, node)
             if parts:
                 values.update(self._split(label, graph, parts, inputs[0]))
             elif node.op in ("conv", "linear"):
@@ -202,23 +188,6 @@ class _Writer:
             self._constants.add(name)
             self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
-
-
-def _parts(graph: Graph, node: Node) -> tuple[int, ...]:
-    """Positions of the slices that together share out the input of the slice `node`; () where they do not."""
-    if node.op != "slice":
-        return ()
-    siblings = [
-        i for i, other in enumerate(graph.nodes) if other.op == "slice" and other.inputs == node.inputs
-    ]
-    siblings.sort(key=lambda i: graph.nodes[i].start)
-    reached = 0
-    for i in siblings:
-        if graph.nodes[i].start != reached:
-            return ()
-        reached += graph.nodes[i].channels
-    whole = reached == graph.channels_of(node.inputs[0])
-    return tuple(siblings) if whole and len(siblings) > 1 else ()
 
 
 def _shape(node: Node) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ TOLERANCE = 1e-3
 NOISE = 0.5
 COMPARED = 32
 CALIBRATING = 128
+# What is written as example.py beside each kind of file.
+EXAMPLES = {".onnx": "example.py", ".tflite": "example_litert.py"}
 
 
 def key(job: Job) -> str | None:
@@ -58,7 +60,8 @@ def perform(job: Job) -> None:
     size = job.identity["image_size"]
     write_json(folder / "labels.json", list(job.identity["classes"]))
     write_json(folder / "preprocess.json", {**preprocess(size), "device": job.device.name})
-    write_text(folder / "example.py", Path(__file__).with_name("example.py").read_text(encoding="utf-8"))
+    example = Path(__file__).with_name(EXAMPLES.get(job.device.suffix, "example.py"))
+    write_text(folder / "example.py", example.read_text(encoding="utf-8"))
     key_now = key(job)
     assert key_now is not None
     job.run.finish(NAME, key_now, model=f"{NAME}/{name}", bytes=len(content), **compared)
