@@ -84,13 +84,16 @@ def corrected(
 
     Parameters
     ----------
-    first : a model that prices the space and chooses the first batch; its own networks are not used again.
+    first : a model that prices the space and chooses the first batch; its networks are used where it is of this very
+        space, for those of another did not carry over (9 % off on a narrower one).
     candidates : architectures like those that will have to be predicted, given the model so far.
     on_measured : told how many networks are measured by now.
     """
     model = first
     held_out: list[HeldOut] = []
     archs, measured = np.empty((0, len(space.layers)), dtype=np.int64), np.empty(0)
+    if first.space == space:
+        archs, measured = np.array(first.archs), np.array(first.measured_ms)
     while len(archs) < plan.networks and not _good_enough(held_out, plan.error):
         fresh = _new(candidates(model), archs)
         if len(fresh) == 0:
