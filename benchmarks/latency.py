@@ -8,8 +8,8 @@ fresh random networks: half over the whole space, half near a budget at the medi
 plain sum of the table, that sum times one factor, and factor and offset, both fitted on the same networks.
 
 Each fresh network is measured in two passes over all, a minute apart, and judged by its better median, as `measure`
-keeps the best of its rounds: a slow spell of the machine is not the device. How far the passes disagree is told too; it is the
-floor of any prediction's error. Both passes are in the JSON.
+keeps the best of its rounds: a slow spell of the machine is not the device. How far the passes disagree is told too; it
+is the floor of any prediction's error. Both passes are in the JSON.
 
 What is done is kept in OUT.parts/; the same command goes on from there. Delete the folder to start anew. Run it on a
 quiet machine; the load before and after is recorded.
@@ -94,7 +94,7 @@ def arguments() -> argparse.Namespace:
         "--networks", type=int, default=24, help="networks to fit on, at most (profile.networks)"
     )
     parser.add_argument(
-        "--error", type=float, default=0.02, help="held-out error that is enough (profile.error)"
+        "--error", type=float, default=0.015, help="held-out error that is enough (profile.error)"
     )
     parser.add_argument("--stack", type=int, default=4, help="equal operators timed at once (profile.stack)")
     parser.add_argument("--rounds", type=int, default=3)

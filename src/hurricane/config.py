@@ -55,7 +55,7 @@ class ProfileSection(Section):
     seconds: float = Field(0.05, gt=0)
     stack: int = Field(4, ge=1)
     networks: int = Field(24, ge=3)
-    error: float = Field(0.02, ge=0)
+    error: float = Field(0.015, ge=0)
 
 
 class SpecializeSection(Section):
