@@ -46,12 +46,16 @@ class SpaceSection(Section):
 
 
 class ProfileSection(Section):
-    """Timing on the device. networks: whole networks measured to correct the table."""
+    """Timing on the device. networks: whole networks measured to correct the table, at most.
+
+    error: mean error of predictions made before measuring at which no more networks are measured.
+    """
 
     rounds: int = Field(3, ge=1)
     seconds: float = Field(0.05, gt=0)
     stack: int = Field(4, ge=1)
-    networks: int = Field(10, ge=3)
+    networks: int = Field(24, ge=3)
+    error: float = Field(0.015, ge=0)
 
 
 class SpecializeSection(Section):

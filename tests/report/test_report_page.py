@@ -265,6 +265,19 @@ def test_one_measured_network_and_a_table_that_is_right_are_no_trouble(full):
     assert "off by 0.0%" in page.text
 
 
+def test_the_share_within_bounds_and_what_intervals_held_are_told(full):
+    points = (
+        LatencyPoint(2.0, 2.18, 2.0, 1.9, 2.5),
+        LatencyPoint(2.0, 2.08, 2.0, 2.05, 2.1),
+        LatencyPoint(2.0, 2.5, 2.0, 1.5, 3.0),
+    )
+    page = Page(render(replace(full, points=points)))
+    assert "at worst by 25.0%: 1 of 3 within 5%, 2 within 10%." in page.text
+    assert "The interval expected for 9 of 10 held 2 of 3." in page.text
+    assert "error_y" in charts.predictions(points)
+    assert "error_y" not in charts.predictions((*points, LatencyPoint(1.0, 1.0, 1.0)))
+
+
 def contrast(one, other):
     """Contrast of two colours as the WCAG defines it, 1 to 21."""
 

@@ -221,7 +221,7 @@ def predictions(points: Sequence[LatencyPoint]) -> str:
     factor, unit = unit_of(measured)
     for name, colour, symbol, values in (
         ("sum of the table", GREY, "x-thin-open", [p.table_ms for p in points]),
-        ("corrected", BLUE, "circle-open", [p.predicted_ms for p in points]),
+        ("predicted before measuring", BLUE, "circle-open", [p.predicted_ms for p in points]),
     ):
         figure.add_scatter(
             x=[factor * x for x in measured],
@@ -235,6 +235,8 @@ def predictions(points: Sequence[LatencyPoint]) -> str:
             hovertemplate="%{text}<extra></extra>",
             marker={"color": colour, "symbol": symbol, "size": 9, "line": {"width": 1.5, "color": colour}},
         )
+    if all(p.low_ms is not None and p.high_ms is not None for p in points):
+        figure.data[-1].error_y = _bars(points, factor)
     ends = [factor * min(measured), factor * max(measured)]
     figure.add_scatter(
         x=ends,
@@ -247,6 +249,17 @@ def predictions(points: Sequence[LatencyPoint]) -> str:
     figure.update_xaxes(title=f"measured, {unit}")
     figure.update_yaxes(title=f"predicted, {unit}")
     return drawable(figure, 340)
+
+
+def _bars(points: Sequence[LatencyPoint], factor: float) -> dict[str, Any]:
+    """Bars from the lower to the upper bound of each prediction."""
+    return {
+        "array": [factor * ((p.high_ms or 0) - p.predicted_ms) for p in points],
+        "arrayminus": [factor * (p.predicted_ms - (p.low_ms or 0)) for p in points],
+        "color": BLUE,
+        "thickness": 0.8,
+        "width": 0,
+    }
 
 
 def training(curves: Sequence[Curve]) -> str:

@@ -77,11 +77,16 @@ class SpaceFacts:
 
 @dataclass(frozen=True, slots=True)
 class LatencyPoint:
-    """A measured whole network: the table's sum, the prediction of a fit without it, and what was measured."""
+    """A measured whole network: the table's sum, what was predicted before it was measured, and what was measured.
+
+    low_ms, high_ms : between which it was expected in 9 of 10 cases; None where that was not recorded.
+    """
 
     table_ms: float
     predicted_ms: float
     measured_ms: float
+    low_ms: float | None = None
+    high_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

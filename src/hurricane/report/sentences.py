@@ -68,15 +68,21 @@ def noise(verdict: Verdict) -> float:
 def prediction(points: Sequence[LatencyPoint]) -> str:
     """How wrong the sum of the table and the corrected prediction are."""
     raw = median(abs(point.table_ms / point.measured_ms - 1) for point in points)
-    corrected = median(abs(point.predicted_ms / point.measured_ms - 1) for point in points)
-    worst = max(abs(point.predicted_ms / point.measured_ms - 1) for point in points)
+    errors = [abs(point.predicted_ms / point.measured_ms - 1) for point in points]
     bias = median(point.table_ms / point.measured_ms - 1 for point in points)
     side = "low" if bias < 0 else "high"
-    return (
+    near, fair = (sum(error <= bound for error in errors) for bound in (0.05, 0.10))
+    text = (
         f"{len(points)} whole networks were measured on the device. The sum of their operators is off by "
         f"{percent(raw)} (median; {percent(abs(bias))} too {side}); corrected, each by a fit that did not see it, "
-        f"by {percent(corrected)}, at worst by {percent(worst)}."
+        f"by {percent(median(errors))}, at worst by {percent(max(errors))}: {near} of {len(errors)} within 5%, "
+        f"{fair} within 10%."
     )
+    bounded = [point for point in points if point.low_ms is not None and point.high_ms is not None]
+    if bounded:
+        inside = sum(float(p.low_ms or 0) <= p.measured_ms <= float(p.high_ms or 0) for p in bounded)
+        text += f" The interval expected for 9 of 10 held {inside} of {len(bounded)}."
+    return text
 
 
 def contest(scored: Sequence[ScoredFacts]) -> str:

@@ -29,7 +29,7 @@ from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 
 NAME = "report"
-FORMAT = 1
+FORMAT = 2
 
 
 def key(job: Job) -> str:
@@ -163,7 +163,8 @@ def _space(job: Job) -> SpaceFacts | None:
 def _points(job: Job) -> tuple[LatencyPoint, ...]:
     record = job.run.record(space_step.NAME)
     rows = record["networks"] if record else ()
-    return tuple(LatencyPoint(row["table_ms"], row["predicted_ms"], row["measured_ms"]) for row in rows)
+    names = ("table_ms", "predicted_ms", "measured_ms", "low_ms", "high_ms")
+    return tuple(LatencyPoint(*(row.get(name) for name in names)) for row in rows)
 
 
 def _scored(record: dict[str, Any] | None) -> tuple[ScoredFacts, ...]:

@@ -5,21 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from hurricane.devices import measure_architectures
 from hurricane.errors import InfeasibleBudget
 from hurricane.latency import CostModel
-from hurricane.latency_model import LatencyModel, fit_latency
+from hurricane.latency_model import LatencyModel
 from hurricane.runs import digest, write_json
-from hurricane.search import sample, share_within
-from hurricane.space import Archs, SearchSpace
+from hurricane.search import share_within
+from hurricane.space import SearchSpace
 from hurricane.specialization import Judgement, Specialization, judge
-from hurricane.steps import profile
+from hurricane.steps import profile, whole_networks
 from hurricane.steps.job import Job
+from hurricane.steps.whole_networks import HeldOut, Plan
 
 NAME = "space"
-# Whole networks are measured in this part of the budget: the correction must hold where it is used.
-NEAR_BUDGET = (0.75, 1.15)
 FIRST_NETWORKS = 4
+# Raised when what the step writes can no longer be read by the steps after it.
+FORMAT = 2
 
 
 def key(job: Job) -> str | None:
@@ -28,13 +28,15 @@ def key(job: Job) -> str | None:
     if record is None or record["key"] != profile.key(job):
         return None
     section = job.config.specialize.model_dump(mode="json")
-    return digest([record["key"], job.budget_ms, section, job.config.profile.networks, job.config.run.seed])
+    measured = [job.config.profile.networks, job.config.profile.error]
+    return digest([FORMAT, record["key"], job.budget_ms, section, measured, job.config.run.seed])
 
 
 def perform(job: Job) -> None:
     """Print what the space costs, narrow it, measure networks of it and fit the latency model."""
     table, full = profile.load(job), _runnable(job)
-    rough = _fitted(job, full, table, full.random(FIRST_NETWORKS, np.random.default_rng(job.config.run.seed)))
+    archs = full.random(FIRST_NETWORKS, np.random.default_rng(job.config.run.seed))
+    rough = whole_networks.fitted(job.device, full, table, archs, _plan(job))
     before = _describe(job, "full space", full, rough)
     if before["cheapest_ms"] > job.budget_ms:
         advice = "raise --max-latency, or give a smaller width (--set space.width=0.5) or --image-size"
@@ -52,19 +54,15 @@ def perform(job: Job) -> None:
         capacity=section.capacity,
         price=section.price,
     )
-    archs = _near_budget(job, judged.space, rough)
-    model = _fitted(job, judged.space, table, archs)
+    model, held_out = _corrected(job, judged.space, table, rough)
     after = _describe(job, "hardware-aware space", judged.space, model)
-    if math.isfinite(model.median_error):
-        job.view.say(
-            f"latency model: {len(archs)} whole networks, median error {model.median_error:.1%} on those left out"
-        )
+    job.view.say(_in_words(held_out))
     write_json(job.run.path(NAME, "space.json"), judged.space.to_json())
     write_json(job.run.path(NAME, "judgement.json"), _judgement_json(job, judged))
     write_json(job.run.path(NAME, "latency_model.json"), model.to_json())
     key_now = key(job)
     assert key_now is not None
-    points = _points(judged.space, archs, table, model)
+    points = [one.to_json() for one in held_out]
     job.run.finish(NAME, key_now, before=before, after=after, beta=judged.beta, networks=points)
 
 
@@ -76,24 +74,35 @@ def _runnable(job: Job) -> SearchSpace:
     )
 
 
-def _fitted(job: Job, space: SearchSpace, table: CostModel, archs: Archs) -> LatencyModel:
-    with job.view.bar("measuring whole networks", len(archs)) as bar:
-        samples = measure_architectures(
-            job.device, space, archs, rounds=job.config.profile.rounds, seconds=job.config.profile.seconds
-        )
-        bar.advance(len(archs))
-    return fit_latency(space, archs, [sample.median_ms for sample in samples], prior=table)
+def _plan(job: Job) -> Plan:
+    section = job.config.profile
+    return Plan(section.networks, section.error, section.rounds, section.seconds)
 
 
-def _near_budget(job: Job, space: SearchSpace, cost: CostModel) -> Archs:
-    """Distinct networks near the budget, or of the whole space where none lie there."""
-    n, seed, budget = job.config.profile.networks, job.config.run.seed, job.budget_ms
-    low, high = NEAR_BUDGET
-    try:
-        archs = sample(space, n, seed=seed, cost=cost, max_ms=high * budget, min_ms=low * budget)
-    except InfeasibleBudget:
-        archs = space.random(n, np.random.default_rng(seed))
-    return archs
+def _corrected(
+    job: Job, space: SearchSpace, table: CostModel, rough: LatencyModel
+) -> tuple[LatencyModel, tuple[HeldOut, ...]]:
+    """The latency model of the hardware-aware space, from networks near the budget."""
+    plan, near = _plan(job), whole_networks.near(space, job.budget_ms, job.config.run.seed)
+    with job.view.bar("measuring whole networks", plan.networks) as bar:
+        done = 0
+
+        def advance(now: int) -> None:
+            nonlocal done
+            bar.advance(now - done)
+            done = now
+
+        found = whole_networks.corrected(job.device, space, table, rough, near, plan, advance)
+        bar.advance(plan.networks - done)
+    return found
+
+
+def _in_words(held_out: tuple[HeldOut, ...]) -> str:
+    errors = np.array([one.error for one in held_out])
+    return (
+        f"latency model: {len(errors)} whole networks, each predicted before it was measured: median error "
+        f"{np.median(errors):.1%}, {np.mean(errors <= 0.05):.0%} within 5 %, {np.mean(errors <= 0.1):.0%} within 10 %"
+    )
 
 
 def _describe(job: Job, what: str, space: SearchSpace, cost: CostModel) -> dict[str, Any]:
@@ -109,23 +118,6 @@ def _describe(job: Job, what: str, space: SearchSpace, cost: CostModel) -> dict[
         "dearest_ms": costs.dearest_ms,
         "share": share,
     }
-
-
-def _points(space: SearchSpace, archs: Archs, table: CostModel, model: LatencyModel) -> list[dict[str, Any]]:
-    """Measured networks beside the table's sum and a prediction by a fit without that network."""
-    summed = table.predict(space, archs)
-    errors = model.error or (0.0,) * len(archs)
-    fitted = model.predict(space, archs)
-    measured = [float(m) for m in model.measured_ms]
-    return [
-        {
-            "architecture": list(space.names(arch)),
-            "table_ms": float(summed[i]),
-            "predicted_ms": measured[i] / (1.0 + errors[i]) if model.error else float(fitted[i]),
-            "measured_ms": measured[i],
-        }
-        for i, arch in enumerate(archs)
-    ]
 
 
 def _judgement_json(job: Job, judged: Specialization) -> dict[str, Any]:

@@ -1,0 +1,276 @@
+"""How well latency is predicted on a device: fresh networks that no fit has seen, measured in the same session.
+
+    python benchmarks/latency.py --preset mobile --image-size 224 --device "onnxruntime:cpu?threads=1" \
+        --out benchmarks/results/latency_mobile_ort.json
+
+Profiles the space, lets the run's own code choose and measure whole networks and fit the latency model, then measures
+fresh random networks: half over the whole space, half near a budget at the median cost. Beside the model stand the
+plain sum of the table, that sum times one factor, and factor and offset, both fitted on the same networks.
+
+Each fresh network is measured in two passes over all, a minute apart, and judged by its better median, as `measure`
+keeps the best of its rounds: a slow spell of the machine is not the device. How far the passes disagree is told too; it
+is the floor of any prediction's error. Both passes are in the JSON.
+
+What is done is kept in OUT.parts/; the same command goes on from there. Delete the folder to start anew. Run it on a
+quiet machine; the load before and after is recorded.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hurricane as hn
+from hurricane.devices import Device, measure_architectures
+from hurricane.latency import Floats, LatencyTable
+from hurricane.latency_model import LatencyModel
+from hurricane.runs import append_row, read_json, read_rows, write_json
+from hurricane.space import Archs, SearchSpace
+from hurricane.steps import whole_networks
+from hurricane.steps.whole_networks import Plan
+
+FIRST = 4
+# The budget's neighbourhood, as shares of it: where a search ends.
+NEAR = (0.9, 1.05)
+
+
+def main() -> None:
+    """Profile, fit, measure fresh networks, print, and write the figures."""
+    asked = arguments()
+    parts = asked.out.with_name(asked.out.name + ".parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    device = hn.open_device(asked.device)
+    whole = hn.preset(asked.preset, image_size=asked.image_size, classes=asked.classes)
+    asked_for = [device.name, whole.to_json(), asked.seed, asked.networks, asked.error, asked.stack]
+    if (parts / "asked.json").exists() and read_json(parts / "asked.json") != json.loads(
+        json.dumps(asked_for)
+    ):
+        raise SystemExit(f"{parts} belongs to another command; delete it or choose another --out")
+    write_json(parts / "asked.json", asked_for)
+    append_row(
+        parts / "sessions.jsonl", {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "load": os.getloadavg()}
+    )
+    table = profiled(device, whole, asked, parts)
+    space = whole.narrow(
+        [[c for c in la.choices if la.spec(c) not in table.unsupported] for la in whole.layers]
+    )
+    model, held_out = corrected(device, space, table, asked, parts)
+    archs = fresh(space, model, asked)
+    passes = measured(device, space, archs, asked, parts)
+    figures = {
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "sessions": read_rows(parts / "sessions.jsonl"),
+        "load_after": os.getloadavg(),
+        "device": device.name,
+        "facts": device.facts(),
+        "preset": asked.preset,
+        "image_size": asked.image_size,
+        "operators": len(table.rows),
+        "unsupported": {str(spec): why for spec, why in table.unsupported.items()},
+        "seconds": seconds(parts),
+        "networks_fitted": len(model.archs),
+        "held_out": held_out,
+        **judged(space, table, model, archs, passes),
+    }
+    write_json(asked.out, figures)
+    print(in_words(figures))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", choices=("tiny", "mobile"), required=True)
+    parser.add_argument("--image-size", type=int, required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--fresh", type=int, default=40, help="networks to judge by")
+    parser.add_argument(
+        "--networks", type=int, default=24, help="networks to fit on, at most (profile.networks)"
+    )
+    parser.add_argument(
+        "--error", type=float, default=0.015, help="held-out error that is enough (profile.error)"
+    )
+    parser.add_argument("--stack", type=int, default=4, help="equal operators timed at once (profile.stack)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def profiled(device: Device, space: SearchSpace, asked: argparse.Namespace, parts: Path) -> LatencyTable:
+    """The table, timed or read; rows that are there are not timed again."""
+    path, partial = parts / "table.json", parts / "rows.json"
+    if path.exists():
+        return LatencyTable.load(path)
+    known = dict(LatencyTable.load(partial).rows) if partial.exists() else {}
+    last = time.perf_counter()
+
+    def keep(rows: Any) -> None:
+        nonlocal last
+        known.update(rows)
+        LatencyTable(rows=known).save(partial)
+        now = time.perf_counter()
+        append_row(parts / "seconds.jsonl", {"what": "profile", "seconds": now - last})
+        last = now
+
+    table = hn.profile(
+        device,
+        space,
+        known=dict(known),
+        on_rows=keep,
+        rounds=asked.rounds,
+        seconds=asked.seconds,
+        stack=asked.stack,
+    )
+    table.save(path)
+    return table
+
+
+def corrected(
+    device: Device, space: SearchSpace, table: LatencyTable, asked: argparse.Namespace, parts: Path
+) -> tuple[LatencyModel, list[dict[str, Any]]]:
+    """The model as a run makes it, and its held-out predictions; candidates are of both kinds that are judged."""
+    path = parts / "model.json"
+    if path.exists():
+        kept = read_json(path)
+        return LatencyModel.from_json(kept["model"]), kept["held_out"]
+    started, plan = time.perf_counter(), Plan(asked.networks, asked.error, asked.rounds, asked.seconds)
+    rng = np.random.default_rng([asked.seed, 1])
+    first = whole_networks.fitted(device, space, table, space.random(FIRST, rng), plan)
+    near = whole_networks.near(space, budget_ms(space, first, asked), asked.seed)
+    candidates = space.random(whole_networks.CANDIDATES, rng)
+    model, rows = whole_networks.corrected(
+        device, space, table, first, lambda model: np.concatenate([candidates, near(model)]), plan
+    )
+    held_out = [row.to_json() for row in rows]
+    append_row(parts / "seconds.jsonl", {"what": "whole networks", "seconds": time.perf_counter() - started})
+    write_json(path, {"model": model.to_json(), "held_out": held_out})
+    return model, held_out
+
+
+def budget_ms(space: SearchSpace, model: LatencyModel, asked: argparse.Namespace) -> float:
+    """The median cost of the space."""
+    return float(np.median(model.predict(space, space.random(2000, np.random.default_rng([asked.seed, 2])))))
+
+
+def fresh(space: SearchSpace, model: LatencyModel, asked: argparse.Namespace) -> Archs:
+    """Networks that no fit has seen, none twice: first those of the whole space, then those near the budget."""
+    half, budget = asked.fresh // 2, budget_ms(space, model, asked)
+    low, high = (share * budget for share in NEAR)
+    anywhere = space.random(4 * asked.fresh, np.random.default_rng([asked.seed, 3]))
+    nearby = hn.sample(space, 4 * asked.fresh, seed=asked.seed + 3, cost=model, max_ms=high, min_ms=low)
+    gone, chosen = set(model.archs), []
+    for drawn, wanted in ((anywhere, half), (nearby, asked.fresh - half)):
+        rows = [row for row in dict.fromkeys(map(tuple, drawn.tolist())) if row not in gone][:wanted]
+        gone.update(rows)
+        chosen += rows
+    return np.array(chosen)
+
+
+def measured(
+    device: Device, space: SearchSpace, archs: Archs, asked: argparse.Namespace, parts: Path
+) -> Floats:
+    """Medians of each network in two passes over all, kinds mixed: (2, n) milliseconds."""
+    path, n = parts / "fresh.jsonl", len(archs)
+    known = {(row["pass"], row["network"]): row for row in read_rows(path)}
+    for number in (0, 1):
+        order = np.random.default_rng([asked.seed, 4, number]).permutation(n)
+        left = [int(i) for i in order if (number, int(i)) not in known]
+        for start in range(0, len(left), 4):
+            batch = left[start : start + 4]
+            samples = measure_architectures(
+                device, space, archs[batch], rounds=asked.rounds, seconds=asked.seconds
+            )
+            for i, one in zip(batch, samples, strict=True):
+                row = {"pass": number, "network": i, "median_ms": one.median_ms, "spread": one.spread}
+                append_row(path, {**row, "unstable": one.unstable})
+                known[number, i] = row
+    return np.array([[known[number, i]["median_ms"] for i in range(n)] for number in (0, 1)])
+
+
+def judged(
+    space: SearchSpace, table: LatencyTable, model: LatencyModel, archs: Archs, passes: Floats
+) -> dict[str, Any]:
+    """Errors of each way to predict, against the better pass; everything by part."""
+    truth = passes.min(axis=0)
+    fitted, seen = np.array(model.archs), np.array(model.measured_ms)
+    summed, known = table.predict(space, archs), table.predict(space, fitted)
+    factor = float(np.median(seen / known))
+    design = np.stack([known, np.ones(len(known))], axis=1) / seen[:, None]
+    slope, offset = np.linalg.lstsq(design, np.ones(len(known)), rcond=None)[0]
+    predictions = {
+        "table": summed,
+        "one factor": factor * summed,
+        "factor and offset": slope * summed + offset,
+        "ours": model.predict(space, archs),
+    }
+    low, high = model.interval(space, archs).T
+    half = len(archs) // 2
+    kinds = {"all": slice(None), "whole space": slice(0, half), "near the budget": slice(half, None)}
+    return {
+        "fresh_ms": [float(truth.min()), float(np.median(truth)), float(truth.max())],
+        "errors": {
+            kind: {name: errors(values[part], truth[part]) for name, values in predictions.items()}
+            for kind, part in kinds.items()
+        },
+        "passes_disagree": errors(passes[1], passes[0]),
+        "interval_coverage": float(np.mean((low <= truth) & (truth <= high))),
+        "interval_width": float(np.median((high - low) / predictions["ours"])),
+        "belief": {name: value**0.5 for name, value in model.belief.variances.items()},
+        "noise": model.belief.noise,
+        "measured_ms": passes.tolist(),
+        "predicted_ms": predictions["ours"].tolist(),
+        "table_ms": summed.tolist(),
+    }
+
+
+def errors(predicted: Floats, truth: Floats) -> dict[str, float]:
+    """Shares within 5 and 10 %, mean and median error, bias."""
+    relative = predicted / truth - 1
+    size = np.abs(relative)
+    return {
+        "within_5_percent": float((size <= 0.05).mean()),
+        "within_10_percent": float((size <= 0.10).mean()),
+        "mean": float(size.mean()),
+        "median": float(np.median(size)),
+        "largest": float(size.max()),
+        "bias": float(relative.mean()),
+    }
+
+
+def seconds(parts: Path) -> dict[str, float]:
+    """From a new device to a model, by what was done."""
+    total: dict[str, float] = {}
+    for row in read_rows(parts / "seconds.jsonl"):
+        total[row["what"]] = total.get(row["what"], 0.0) + row["seconds"]
+    return {**total, "together": sum(total.values())}
+
+
+def in_words(figures: dict[str, Any]) -> str:
+    """A table for people."""
+    lines = [
+        f"{figures['preset']} at {figures['image_size']} px on {figures['device']}: "
+        f"{figures['networks_fitted']} networks fitted, {figures['seconds']['together']:.0f} s from a new device, "
+        f"interval holds {figures['interval_coverage']:.0%}"
+    ]
+    for kind, rows in figures["errors"].items():
+        for name, row in rows.items():
+            lines.append(
+                f"{kind:16} {name:18} within 5 %: {row['within_5_percent']:4.0%}  within 10 %: "
+                f"{row['within_10_percent']:4.0%}  mean {row['mean']:.1%}  median {row['median']:.1%}"
+            )
+    floor = figures["passes_disagree"]
+    lines.append(
+        f"two passes agree within 5 %: {floor['within_5_percent']:.0%}, mean {floor['mean']:.1%} apart"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

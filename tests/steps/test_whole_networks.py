@@ -1,0 +1,90 @@
+"""Whole networks that correct a table: predicted before they are measured, no more of them than it takes."""
+
+import numpy as np
+import pytest
+
+import hurricane as hn
+from hurricane.devices import open_device
+from hurricane.steps import whole_networks
+from hurricane.steps.whole_networks import BATCH, FEWEST, Plan
+
+CHOICES = ("sep_k3", "mb_k3_e3", "choice_k3", "mb_k5_e1")
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A device, a space, its table and a first model."""
+    device = open_device("simulated:cpu?jitter=0.01")
+    space = hn.preset("tiny", image_size=16, classes=10, width=0.5, choices=CHOICES)
+    table = hn.profile(device, space)
+    archs = space.random(4, np.random.default_rng(0))
+    return device, space, table, whole_networks.fitted(device, space, table, archs, plan())
+
+
+def plan(networks=24, error=0.02):
+    return Plan(networks, error, rounds=2, seconds=0.01)
+
+
+def everywhere(space):
+    return lambda model: space.random(200, np.random.default_rng(1))
+
+
+def narrowed(space):
+    return space.narrow([layer.choices[:3] for layer in space.layers])
+
+
+def test_measuring_ends_once_predictions_are_right_enough(known):
+    device, space, table, first = known
+    small = narrowed(space)
+    model, held_out = whole_networks.corrected(device, small, table, first, everywhere(small), plan())
+    assert len(held_out) == len(model.archs) == FEWEST + BATCH
+    assert np.mean([one.error for one in held_out[-FEWEST:]]) <= 0.02
+
+
+def test_measuring_ends_at_the_bound_where_predictions_are_never_right_enough(known):
+    device, space, table, first = known
+    small, told = narrowed(space), []
+    model, held_out = whole_networks.corrected(
+        device, small, table, first, everywhere(small), plan(10, 0.0), told.append
+    )
+    assert told == [4, 8, 10]
+    assert len(model.archs) == len(held_out) == 10
+
+
+def test_each_network_is_predicted_by_a_fit_that_has_not_seen_it(known):
+    device, space, table, first = known
+    small = narrowed(space)
+    model, held_out = whole_networks.corrected(device, small, table, first, everywhere(small), plan(12, 0.0))
+    assert [one.known for one in held_out] == [4] * 4 + [4] * 4 + [8] * 4
+    assert len({one.architecture for one in held_out}) == 12
+    archs = np.array([small.indices(one.architecture) for one in held_out])
+    assert np.array_equal(archs, model.archs)
+    before = hn.fit_latency(small, archs[:8], model.measured_ms[:8], prior=table)
+    assert [one.predicted_ms for one in held_out[8:]] == pytest.approx(before.predict(small, archs[8:]))
+    assert all(one.low_ms < one.predicted_ms < one.high_ms for one in held_out)
+
+
+def test_networks_of_the_first_model_count_where_they_are_of_the_same_space(known):
+    device, space, table, first = known
+    model, held_out = whole_networks.corrected(device, space, table, first, everywhere(space), plan(8, 0.0))
+    assert model.archs[:4] == first.archs
+    assert len(model.archs) == 8
+    assert len(held_out) == 4
+
+
+def test_a_space_with_few_architectures_is_measured_whole(known):
+    device, space, table, first = known
+    small = space.narrow(
+        [layer.choices[: 2 if number < 2 else 1] for number, layer in enumerate(space.layers)]
+    )
+    model, _ = whole_networks.corrected(device, small, table, first, everywhere(small), plan(24, 0.0))
+    assert len(model.archs) == 4
+
+
+def test_candidates_lie_near_the_budget_or_anywhere_where_none_do(known):
+    _, space, _, first = known
+    middle = float(np.median(first.predict(space, space.random(100, np.random.default_rng(0)))))
+    low, high = whole_networks.NEAR_BUDGET
+    costs = first.predict(space, whole_networks.near(space, middle, 0)(first))
+    assert low * middle <= costs.min() <= costs.max() <= high * middle
+    assert len(whole_networks.near(space, 1000 * middle, 0)(first)) == whole_networks.CANDIDATES
