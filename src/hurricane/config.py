@@ -62,7 +62,7 @@ class SpecializeSection(Section):
     """The hardware-aware space. beta: exponent of the price of latency in the score. price: see `specialization`."""
 
     keep: int = Field(5, ge=1)
-    capacity: Literal["product", "sum"] = "product"
+    capacity: Literal["bending", "product", "sum"] = "bending"
     price: Literal["absolute", "relative"] = "relative"
     beta: float | Auto = "auto"
 

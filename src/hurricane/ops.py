@@ -110,6 +110,11 @@ class Graph:
         counted = (node for node in self.nodes if node.op in ("conv", "linear"))
         return float(sum(node.channels * self._fan_in(node) * self._seen(node) for node in counted))
 
+    @property
+    def bends(self) -> int:
+        """Channels with a rectifier behind them: how much of what is computed is not linear."""
+        return sum(node.channels for node in self.nodes if node.op in ("relu", "hard_swish"))
+
     def _seen(self, node: Node) -> float:
         """Share of a convolution's taps that meet pixels."""
         read, reach = node.inputs[0], node.kernel // 2

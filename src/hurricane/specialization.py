@@ -4,11 +4,13 @@ arXiv 1910.11609 keeps for each layer the operators with the best representation
 target, capacity being judged by FLOPs and parameters. How these combine, and how many are kept (about five),
 is our reading and a parameter:
 
-    score = (macs / max macs)^1/2 * (params / max params)^1/2 / price(latency)^beta
+    score = (macs * params * bends^1/2)^1/2.5 / price(latency)^beta
 
-with maxima inside the layer. MACs and parameters count as far as they meet pixels and not the padding (ours): at 4
-pixels a 7 x 7 kernel sees a third of its taps, and networks full of large kernels were worse than their MACs promised
-(docs/RESULTS.md). The price of a latency is "absolute", exp(latency / mean latency of a layer), so that a
+each as a share of the largest of the layer. Bends are channels with a rectifier behind them (ours): of networks with
+equal MACs and parameters, those that bend more came out ahead when trained to the end (docs/RESULTS.md); "product"
+leaves them out, as the paper's words do. MACs and parameters count as far as they meet pixels and not the padding
+(ours): at 4 pixels a 7 x 7 kernel sees a third of its taps, and networks full of large kernels were worse than their
+MACs promised. The price of a latency is "absolute", exp(latency / mean latency of a layer), so that a
 millisecond weighs the same at every layer (ours: what is kept is best where the sum of logarithms of capacity is to be
 largest within the budget), or "relative", latency / max latency (the plain ratio of the paper's words at beta 1).
 With a budget, beta is bisected so that the mean architecture of what is kept costs the budget.
@@ -25,7 +27,7 @@ from hurricane.errors import InfeasibleBudget, LatencyError, SpaceError
 from hurricane.latency import AdditiveCosts, CostModel, Floats, LatencyTable
 from hurricane.space import LayerSpec, SearchSpace
 
-Capacity = Literal["product", "sum"]
+Capacity = Literal["bending", "product", "sum"]
 Price = Literal["absolute", "relative"]
 
 BETA_RANGE = (0.0, 64.0)
@@ -101,13 +103,13 @@ def judge(
     keep: int = 5,
     max_ms: float | None = None,
     beta: float | None = None,
-    capacity: Capacity = "product",
+    capacity: Capacity = "bending",
     price: Price = "relative",
 ) -> Specialization:
     """As `specialize`, with the reasons: every choice of every layer, kept or dropped, with its figures.
 
     beta : exponent of the price; None bisects it to the budget (or takes 1 without a budget).
-    capacity : "product" (geometric mean) or "sum" of normalised MACs and parameters.
+    capacity : of an operator, see `capacities`.
     price : of latency, "absolute" or "relative" to the layer's dearest operator.
     """
     if keep < 1:
@@ -131,6 +133,23 @@ def judge(
     return Specialization(space.narrow(names), judged, beta, capacity)
 
 
+def capacities(networks: Sequence[Sequence[ops.Graph]], kind: Capacity) -> Floats:
+    """Capacity of networks (or of single operators), each a sequence of graphs: (n,), comparable among themselves.
+
+    kind : "product" is the geometric mean of MACs and parameters, "sum" their mean; "bending" is a geometric mean, too,
+        to which the channels with rectifiers contribute half as much as each of these. All as shares of the largest.
+    """
+    macs = _shares(np.array([sum(graph.seen_macs for graph in graphs) for graphs in networks]))
+    params = _shares(np.array([sum(graph.seen_params for graph in graphs) for graphs in networks]))
+    found: Floats = (macs + params) / 2
+    if kind == "product":
+        found = np.sqrt(macs * params)
+    elif kind == "bending":
+        bends = _shares(np.array([float(sum(graph.bends for graph in graphs)) for graphs in networks]))
+        found = (macs * params * np.sqrt(bends)) ** 0.4
+    return found
+
+
 def _measured(
     number: int, layer: LayerSpec, space: SearchSpace, table: CostModel, capacity: Capacity
 ) -> _Layer:
@@ -149,10 +168,7 @@ def _measured(
             costs.append(_cost(space, table, number, choice))
     if not usable:
         raise LatencyError(f"the device can run none of the choices of layer {number}")
-    graphs = [ops.graph(layer.spec(layer.choices[index])) for index in usable]
-    macs = _shares(np.array([graph.seen_macs for graph in graphs]))
-    params = _shares(np.array([graph.seen_params for graph in graphs]))
-    power = np.sqrt(macs * params) if capacity == "product" else (macs + params) / 2
+    power = capacities([[ops.graph(layer.spec(layer.choices[index]))] for index in usable], capacity)
     cost = np.array(costs)
     # A cost of nothing counts as a thousandth of the dearest.
     relative = np.log(np.maximum(cost / max(float(cost.max()), 1e-12), 1e-3))

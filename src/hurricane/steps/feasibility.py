@@ -15,9 +15,10 @@ from hurricane.devices import measure_architectures
 from hurricane.errors import InfeasibleBudget
 from hurricane.latency import Floats
 from hurricane.space import Archs, SearchSpace
+from hurricane.specialization import capacities
 from hurricane.steps.job import Job
 
-WIDTHS = (0.25, 0.5, 1.0, 2.0)
+WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 WIDTH_STEP = 0.05
 NETWORKS_PER_WIDTH = 3
 # One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
@@ -79,7 +80,7 @@ def _advice(job: Job) -> str:
 def decide(job: Job) -> None:
     """Check the budget against measured extremes; decide and record the width unless it is given or known."""
     known = job.run.decision("width")
-    settings = [job.config.space.model_dump(mode="json"), job.config.device]
+    settings = [job.config.space.model_dump(mode="json"), job.config.device, job.config.specialize.capacity]
     if job.config.space.width != "auto":
         width, reason = job.config.space.width, "given"
     elif known is not None and known["settings"] == settings:
@@ -106,18 +107,17 @@ def _fitted_width(job: Job) -> tuple[float, str]:
     `FILLED` of the budget names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
     on another (docs/RESULTS.md, families at one latency).
     """
-    best: tuple[float, float, str] | None = None
+    widths, graphs = {}, []
     for kind in FAMILIES:
         width = _width_of(job, kind, FILLED * job.budget_ms)
-        if width is None:
-            continue
-        graphs = [ops.graph(spec) for spec in _uniform(job.space_at(width), kind)]
-        capacity = sum(g.seen_macs for g in graphs) * sum(g.seen_params for g in graphs)
-        if best is None or capacity > best[0]:
-            best = (capacity, width, kind)
-    if best is None:
+        if width is not None:
+            widths[kind] = width
+            graphs.append([ops.graph(spec) for spec in _uniform(job.space_at(width), kind)])
+    if not widths:
         return middle_width(job), "fitted so that random networks cost about the budget"
-    return best[1], f"most capacity for the budget: {best[2]} everywhere would take about {FILLED:.0%} of it"
+    best = list(widths)[int(np.argmax(capacities(graphs, job.config.specialize.capacity)))]
+    reason = f"most capacity for the budget: {best} everywhere would take about {FILLED:.0%} of it"
+    return widths[best], reason
 
 
 def _uniform(space: SearchSpace, kind: str) -> tuple[ops.OpSpec, ...]:
