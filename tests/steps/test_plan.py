@@ -2,7 +2,7 @@
 
 import pytest
 
-from hurricane.steps.plan import MINIMUM, Lengths, fitted
+from hurricane.steps.plan import MINIMUM, STRETCH, Lengths, fitted, stretched
 
 WANTED = Lengths(stage1=90, stage2=60, retrain=100, evaluations=200, random_evaluations=100)
 
@@ -17,6 +17,14 @@ def seconds(lengths):
 
 def test_what_fits_is_not_cut():
     assert fitted(WANTED, seconds(WANTED), seconds) == WANTED
+
+
+def test_room_lengthens_trainings_but_not_without_end():
+    least = seconds(WANTED)
+    assert stretched(WANTED, least, seconds) == WANTED
+    assert least < seconds(stretched(WANTED, 1.5 * least, seconds)) <= 1.5 * least
+    assert stretched(WANTED, 100 * least, seconds).retrain == STRETCH * WANTED.retrain
+    assert stretched(WANTED, 700, seconds) == fitted(WANTED, 700, seconds)
 
 
 @pytest.mark.parametrize("limit", [790, 700, 600, 400, 200, 150])

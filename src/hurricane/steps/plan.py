@@ -1,4 +1,4 @@
-"""How long to train and search: lengths that follow from data and settings, cut to a time limit when there is one.
+"""How long to train and search: lengths that follow from data and settings, fitted to a time limit when there is one.
 
 Without a limit nothing here looks at a clock, so equal settings give equal lengths. With one, the run measures
 its own speed first, and the lengths are recorded before they are used.
@@ -29,6 +29,8 @@ SMALL_DATA = 2000
 SMALL_DATA_SECONDS = 20 * 60.0
 # bf16 must be this much faster than fp32 before it is worth its lost digits.
 WORTHWHILE = 1.2
+# More than that many times the usual lengths gain little.
+STRETCH = 2.0
 MINIMUM = {"stage1": 8, "stage2": 6, "retrain": 12, "evaluations": 40, "random_evaluations": 20}
 
 
@@ -117,6 +119,20 @@ def fitted(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]
     return cut
 
 
+def stretched(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]) -> Lengths:
+    """Trainings longer than asked for, up to `STRETCH` times, where the limit leaves room; else as `fitted`."""
+    for share in np.linspace(STRETCH, 1.0, 51):
+        longer = replace(
+            lengths,
+            stage1=int(lengths.stage1 * share),
+            stage2=int(lengths.stage2 * share),
+            retrain=int(lengths.retrain * share),
+        )
+        if seconds(longer) <= limit_s:
+            return longer
+    return fitted(lengths, limit_s, seconds)
+
+
 def _cuts(lengths: Lengths) -> Iterator[Lengths]:
     """Ever shorter lengths, in the order that hurts least."""
 
@@ -159,9 +175,11 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     if limit:
         # A twentieth and 20 seconds are left for measuring, exporting and verifying.
         room = max(0.0, limit * 0.95 - 20.0 - spent_seconds(job))
-        lengths = _overridden(
-            job, fitted(wanted, room, lambda plan: total_seconds(job, plan, speed.train, speed.score))
-        )
+
+        def seconds(plan: Lengths) -> float:
+            return total_seconds(job, _overridden(job, plan), speed.train, speed.score)
+
+        lengths = _overridden(job, stretched(wanted, room, seconds))
     estimate = step_seconds(job, lengths, speed.train, speed.score)
     job.run.decide(
         "plan",
@@ -195,13 +213,14 @@ def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: di
         f"speed here: {speed.train:.0f} pictures/s training, {speed.score:.0f} scoring ({speed.precision}); "
         f"expected: {steps}"
     )
-    cuts = [
-        f"{name} {getattr(wanted, name)} -> {getattr(lengths, name)}"
-        for name in MINIMUM
-        if getattr(lengths, name) < getattr(wanted, name)
-    ]
-    if cuts:
-        job.view.say(f"cut to keep the time limit: {', '.join(cuts)}")
+    for word, sign in (("cut to keep the time limit", 1), ("lengthened, the time limit leaves room", -1)):
+        changed = [
+            f"{name} {getattr(wanted, name)} -> {getattr(lengths, name)}"
+            for name in MINIMUM
+            if sign * getattr(lengths, name) < sign * getattr(wanted, name)
+        ]
+        if changed:
+            job.view.say(f"{word}: {', '.join(changed)}")
 
 
 def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:
