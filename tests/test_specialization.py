@@ -6,7 +6,8 @@ import pytest
 import hurricane as hn
 from hurricane import ops
 from hurricane.latency import Samples
-from hurricane.specialization import judge
+from hurricane.ops import OpSpec
+from hurricane.specialization import capacities, judge
 
 
 def costs_of(space, price):
@@ -83,3 +84,12 @@ def test_every_choice_gets_a_judgement_and_the_efficient_one_is_kept(space):
         assert len(judgements) == 32
         assert {j.choice for j in judgements if j.kept} == set(layer.choices)
         assert efficient in layer.choices
+
+
+def test_bends_count_beside_macs_and_parameters_unless_they_are_left_out():
+    dear, cheap = ([ops.graph(OpSpec(kind, 16, 16, 1, 8))] for kind in ("mb_k3_e6", "sep_k3"))
+    assert dear[0].bends == 2 * 6 * 16
+    assert cheap[0].bends == 16
+    product, bending = capacities([dear, cheap], "product"), capacities([dear, cheap], "bending")
+    assert product[0] == bending[0] == 1
+    assert bending[1] == pytest.approx((product[1] ** 2 / 12**0.5) ** 0.4)

@@ -104,9 +104,13 @@ class SearchSection(Section):
 
 
 class RetrainSection(Section):
-    """Training of the winner. start: from the supernet's weights, or from scratch."""
+    """Training of the winner. start: from the supernet's weights, or from scratch.
+
+    inherited: the supernet's share of the first weights; the rest is fresh.
+    """
 
     start: Literal["supernet", "scratch"] = "supernet"
+    inherited: float = Field(0.4, gt=0, le=1)
     epochs: int | Auto = "auto"
     batch_size: int = Field(64, ge=2)
     learning_rate: float | Auto = "auto"

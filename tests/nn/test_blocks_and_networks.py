@@ -73,6 +73,26 @@ def test_an_extracted_network_computes_what_its_path_does():
         assert torch.equal(network(images), model(images, path))
 
 
+def test_inherited_weights_are_mixed_with_fresh_ones_and_statistics_are_not():
+    torch.manual_seed(0)
+    space = small_space()
+    model, fresh = (
+        Supernet(space),
+        FixedNetwork(space.narrow([(layer.choices[1],) for layer in space.layers])),
+    )
+    for value in model.buffers():
+        value.fill_(3)
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    fresh.inherit(model, 0.25)
+    theirs, statistics = model.state_dict(), dict(fresh.named_buffers())
+    assert any(name.startswith("layers") for name in statistics)
+    for name, value in fresh.state_dict().items():
+        if name in statistics:
+            assert torch.equal(value, theirs[name])
+        else:
+            torch.testing.assert_close(value, 0.25 * theirs[name] + 0.75 * before[name])
+
+
 def test_folded_weights_hold_the_normalisation():
     torch.manual_seed(0)
     block = Block(OpSpec("stem", 3, 8, 2, 8))

@@ -46,11 +46,18 @@ class Supernet(nn.Module):
         yield self.head
         yield self.classifier
 
-    def inherit(self, other: "Supernet") -> None:
-        """Take over the weights of every block that `other` has under the same layer and choice."""
-        theirs = other.state_dict()
-        ours = self.state_dict()
-        self.load_state_dict({**ours, **{key: theirs[key] for key in ours if key in theirs}})
+    def inherit(self, other: "Supernet", share: float = 1.0) -> None:
+        """Take over the weights of every block that `other` has under the same layer and choice.
+
+        share : of their weights in the mixture with our own, 0 to 1; statistics are always theirs. Weights learned
+            before, shrunk and mixed with fresh ones, generalise better after a long training than when it goes on from
+            them as they are (Ash and Adams: "On warm-starting neural network training", arXiv 1910.08475).
+        """
+        theirs, trained = other.state_dict(), dict(self.named_parameters())
+        mixed = self.state_dict()
+        for key in mixed.keys() & theirs.keys():
+            mixed[key] = torch.lerp(mixed[key], theirs[key], share) if key in trained else theirs[key]
+        self.load_state_dict(mixed)
 
     def extract(self, path: Sequence[int]) -> "FixedNetwork":
         """The network of one architecture with a copy of this supernet's weights."""

@@ -1,4 +1,4 @@
-"""Retrain: the winner trained to the end, from the supernet's weights (or from scratch)."""
+"""Retrain: the winner trained to the end, from a share of the supernet's weights (or from scratch)."""
 
 from pathlib import Path
 
@@ -15,9 +15,8 @@ from hurricane.train.scoring import calibration_batches, recalibrate
 from hurricane.train.weights import save_tensors
 
 NAME = "retrain"
-# Inherited weights need less of a push than random ones.
 STATISTICS_PICTURES = 4096
-LEARNING_RATES = {"supernet": 0.05, "scratch": 0.1}
+LEARNING_RATE = 0.1
 
 
 def key(job: Job) -> str | None:
@@ -40,7 +39,7 @@ def perform(job: Job) -> None:
     lengths, speed = plan.prepare(job, big, plan.typical_archs(job))
     section = job.config.retrain
     if section.start == "supernet":
-        network.inherit(big)
+        network.inherit(big, section.inherited)
     elif section.init:
         supernet.start_from(job, network, Path(section.init))
     del big
@@ -52,7 +51,7 @@ def perform(job: Job) -> None:
     recipe = Recipe(
         epochs=lengths.retrain,
         batch_size=min(section.batch_size, max(2, len(labels) // 4)),
-        learning_rate=LEARNING_RATES[section.start] if rate == "auto" else rate,
+        learning_rate=LEARNING_RATE if rate == "auto" else rate,
         momentum=section.momentum,
         weight_decay=section.weight_decay,
         label_smoothing=section.label_smoothing,
