@@ -103,39 +103,48 @@ def decide(job: Job) -> None:
 def _fitted_width(job: Job) -> tuple[float, str]:
     """The width at which the budget buys most capacity, and room is left to choose.
 
-    Families with one operator everywhere are measured at a few widths. That which has most capacity where it costs
-    `FILLED` of the budget names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
+    Families with one operator everywhere are as wide as `FILLED` of the budget lets them be. That whose searched layers
+    have most capacity then names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
     on another (docs/RESULTS.md, families at one latency).
     """
     widths, graphs = {}, []
     for kind in FAMILIES:
-        width = _width_of(job, kind, FILLED * job.budget_ms)
+        width = _widest(job, kind, FILLED * job.budget_ms)
         if width is not None:
             widths[kind] = width
-            graphs.append([ops.graph(spec) for spec in _uniform(job.space_at(width), kind)])
+            graphs.append([ops.graph(layer.spec(kind)) for layer in job.space_at(width).layers])
     if not widths:
         return middle_width(job), "fitted so that random networks cost about the budget"
     best = list(widths)[int(np.argmax(capacities(graphs, job.config.specialize.capacity)))]
-    reason = f"most capacity for the budget: {best} everywhere would take about {FILLED:.0%} of it"
+    reason = f"most capacity for the budget: {best} everywhere takes about {FILLED:.0%} of it"
     return widths[best], reason
 
 
-def _uniform(space: SearchSpace, kind: str) -> tuple[ops.OpSpec, ...]:
-    return space.specs(tuple(layer.choices.index(kind) for layer in space.layers))
+def _widest(job: Job, kind: str, wanted_ms: float) -> float | None:
+    """The largest width at which one operator everywhere costs no more; None where there is none or a layer lacks it.
 
+    Doubled until it costs more, then halved in between, for channels come in steps and costs with them.
+    """
+    if not all(kind in layer.choices for layer in job.space_at(WIDTHS[0]).layers):
+        return None
 
-def _width_of(job: Job, kind: str, wanted_ms: float) -> float | None:
-    """The width at which one operator everywhere costs so much; None where a layer does not have it."""
-    costs: list[float] = []
-    for width in WIDTHS:
-        space = job.space_at(width)
-        if not all(kind in layer.choices for layer in space.layers):
-            return None
-        arch = [[layer.choices.index(kind) for layer in space.layers]]
-        costs.append(float(measured_ms(job, space, np.array(arch))[0]))
-        if costs[-1] > 2 * wanted_ms:
-            break
-    return _interpolated(costs, wanted_ms)
+    def fits(steps: int) -> bool:
+        space = job.space_at(round(steps * WIDTH_STEP, 2))
+        arch = np.array([[layer.choices.index(kind) for layer in space.layers]])
+        # A slow spell of the device must not pass for a network that is too slow.
+        return any(float(measured_ms(job, space, arch)[0]) <= wanted_ms for _ in range(2))
+
+    steps = [round(width / WIDTH_STEP) for width in WIDTHS]
+    above = next((number for number, step in enumerate(steps) if not fits(step)), len(steps))
+    if above == 0:
+        return None
+    if above == len(steps):
+        return WIDTHS[-1]
+    low, high = steps[above - 1], steps[above]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return round(low * WIDTH_STEP, 2)
 
 
 def _interpolated(costs: list[float], wanted_ms: float) -> float:
