@@ -1,5 +1,7 @@
 """Whole networks that correct a table: predicted before they are measured, no more of them than it takes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,21 @@ def test_candidates_lie_near_the_budget_or_anywhere_where_none_do(known):
     costs = first.predict(space, whole_networks.near(space, middle, 0)(first))
     assert low * middle <= costs.min() <= costs.max() <= high * middle
     assert len(whole_networks.near(space, 1000 * middle, 0)(first)) == whole_networks.CANDIDATES
+
+
+def test_a_slow_spell_of_the_machine_is_seen_and_sat_out(known, monkeypatch):
+    device, space, table, first = known
+    small, calls, slept = narrowed(space), [], []
+    measured = whole_networks.measure_architectures
+
+    def disturbed(*args, **more):
+        calls.append(1)
+        factor = 1.5 if 4 <= len(calls) < 7 else 1.0
+        return [replace(s, values_ms=tuple(factor * v for v in s.values_ms)) for s in measured(*args, **more)]
+
+    monkeypatch.setattr(whole_networks, "measure_architectures", disturbed)
+    monkeypatch.setattr(whole_networks.time, "sleep", slept.append)
+    _, held_out = whole_networks.corrected(device, small, table, first, everywhere(small), plan(16, 0.0))
+    assert len(held_out) == 16
+    assert len(slept) == 3
+    assert max(one.error for one in held_out) < 0.2

@@ -134,9 +134,7 @@ class _Watched:
         """Milliseconds of each network of a batch: (n,)."""
         self._witness = batch[:1] if self._witness is None else self._witness
         found = np.full(len(batch), np.inf)
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(PAUSE_SECONDS)
+        for _ in range(ATTEMPTS):
             samples = measure_architectures(
                 self._device,
                 self._space,
@@ -148,8 +146,10 @@ class _Watched:
             found = np.minimum(found, now)
             usual_ms, self._usual_ms = self._usual_ms, min(self._usual_ms, witness)
             # The first batch of all is measured twice: nothing is known yet.
-            if np.isfinite(usual_ms) and witness <= SLOW * self._usual_ms:
-                break
+            if np.isfinite(usual_ms):
+                if witness <= SLOW * self._usual_ms:
+                    break
+                time.sleep(PAUSE_SECONDS)
         return found
 
 
