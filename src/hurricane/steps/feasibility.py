@@ -18,7 +18,7 @@ from hurricane.space import Archs, SearchSpace
 from hurricane.specialization import capacities
 from hurricane.steps.job import Job
 
-WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
+WIDTHS = (0.25, 0.5, 1.0, 2.0)
 WIDTH_STEP = 0.05
 NETWORKS_PER_WIDTH = 3
 # One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
