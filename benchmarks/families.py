@@ -167,7 +167,7 @@ def main() -> None:
     images, labels = rows(arguments.parquet, 0, 1000)
     size, classes = images.shape[1], int(labels.max()) + 1
     results = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"networks": []}
-    results["command"] = " ".join(sys.argv)
+    results["command"] = " ".join(word.replace(str(arguments.parquet), "TRAIN.parquet") for word in sys.argv)
     results["facts"] = dict(hn.open_device(arguments.device).facts())
     done = {(row["family"], row["depth"], row["seed"], row["epochs"]) for row in results["networks"]}
     split = (arguments.train_rows, arguments.judge_rows)
