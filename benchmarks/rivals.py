@@ -71,7 +71,7 @@ def widest_uniform(job: Job, kind: str) -> tuple[str, SearchSpace]:
     return best
 
 
-def trained(job: Job, name: str, space: SearchSpace) -> dict[str, Any]:
+def trained(job: Job, name: str, space: SearchSpace, workers: int) -> dict[str, Any]:
     """Train from scratch by the run's recipe, export, measure, judge on the test split."""
     record, section = job.run.record("retrain"), job.config.retrain
     pictures = job.pictures
@@ -89,7 +89,7 @@ def trained(job: Job, name: str, space: SearchSpace) -> dict[str, Any]:
         precision="fp32",
         flip=job.flip,
         seed=job.config.run.seed,
-        workers=job.threads,
+        workers=workers,
     )
     started = time.monotonic()
     train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
@@ -132,6 +132,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--random", type=int, default=3)
     parser.add_argument("--most", type=int, default=None, help="only the first so many rivals")
+    parser.add_argument(
+        "--workers", type=int, default=None, help="threads for training; the run's where not given"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     run = Run.open(arguments.run)
@@ -150,7 +153,7 @@ def main() -> None:
     for name, space in rivals:
         if any(same_rival(row["name"], name) for row in done):
             continue
-        done.append(trained(job, name, space))
+        done.append(trained(job, name, space, arguments.workers or job.threads))
         write_json(out, done)
         print(f"{name}: {done[-1]['top1']:.2%} at {done[-1]['measured_ms']:.4g} ms", flush=True)
     print(f"{'Hurricane':<45} {verdict['measured_ms']:>10.4g} ms {verdict['top1']:>8.2%}")
