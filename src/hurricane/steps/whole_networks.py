@@ -5,7 +5,7 @@ Used by the step `specialize` and by `benchmarks/latency.py`, so that what is ju
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,9 +96,9 @@ def corrected(
     """
     model, watched = first, _Watched(device, space, plan)
     held_out: list[HeldOut] = []
-    archs, measured = np.empty((0, len(space.layers)), dtype=np.int64), np.empty(0)
+    archs, before = np.empty((0, len(space.layers)), dtype=np.int64), np.empty(0)
     if first.space == space:
-        archs, measured = np.array(first.archs), np.array(first.measured_ms)
+        archs, before = np.array(first.archs), np.array(first.measured_ms)
     while len(archs) < plan.networks and not _good_enough(held_out, plan.error):
         fresh = _new(candidates(model), archs)
         if len(fresh) == 0:
@@ -107,50 +107,61 @@ def corrected(
         predicted, summed = model.predict(space, batch), table.predict(space, batch)
         bounds, known = model.interval(space, batch), len(model.archs)
         medians = watched.medians(batch)
-        rows = zip(batch, summed, predicted, bounds, medians, strict=True)
+        rows = zip(batch, summed, predicted, bounds, strict=True)
         held_out += [
-            HeldOut(space.names(arch), float(t), float(p), float(low), float(high), float(ms), known)
-            for arch, t, p, (low, high), ms in rows
+            HeldOut(space.names(arch), float(t), float(p), float(low), float(high), np.nan, known)
+            for arch, t, p, (low, high) in rows
         ]
-        archs, measured = np.concatenate([archs, batch]), np.concatenate([measured, medians])
-        model = fit_latency(space, archs, measured, prior=table)
+        held_out = [replace(one, measured_ms=float(ms)) for one, ms in zip(held_out, medians, strict=True)]
+        archs = np.concatenate([archs, batch])
+        model = fit_latency(space, archs, np.concatenate([before, medians]), prior=table)
         on_measured(len(archs))
     return model, tuple(held_out)
 
 
 class _Watched:
-    """Measures batches beside the first network of all: where that one is slower than it was, the device is.
+    """Measures batches beside a witness, the first network of all: where that one is slower than usual, the device is.
 
-    Such a batch is measured again after a pause, a few times, and of each network the fastest median counts: a spell of
-    other work on the machine only ever makes slower.
+    Such a batch is measured again, after a pause where it was the last one, and of each network the fastest median
+    counts: other work on the machine only ever makes slower.
     """
 
     def __init__(self, device: Device, space: SearchSpace, plan: Plan) -> None:
         self._device, self._space, self._plan = device, space, plan
-        self._witness: Archs | None = None
-        self._usual_ms = np.inf
+        self._batches: list[Archs] = []
+        self._medians: list[Floats] = []
+        self._witness_ms: list[float] = []
 
     def medians(self, batch: Archs) -> Floats:
-        """Milliseconds of each network of a batch: (n,)."""
-        self._witness = batch[:1] if self._witness is None else self._witness
-        found = np.full(len(batch), np.inf)
-        for _ in range(ATTEMPTS):
-            samples = measure_architectures(
-                self._device,
-                self._space,
-                np.concatenate([batch, self._witness]),
-                rounds=self._plan.rounds,
-                seconds=self._plan.seconds,
-            )
-            *now, witness = [one.median_ms for one in samples]
-            found = np.minimum(found, now)
-            usual_ms, self._usual_ms = self._usual_ms, min(self._usual_ms, witness)
-            # The first batch of all is measured twice: nothing is known yet.
-            if np.isfinite(usual_ms):
-                if witness <= SLOW * self._usual_ms:
-                    break
+        """Milliseconds of a batch and of all before it, measured again where that turned out to be due: (n,)."""
+        self._batches.append(batch)
+        self._medians.append(np.full(len(batch), np.inf))
+        self._witness_ms.append(np.inf)
+        # The first batch of all is measured twice: nothing is known yet.
+        for _ in range(2 if len(self._batches) == 1 else 1):
+            self._measure(len(self._batches) - 1)
+        for attempt in range(ATTEMPTS):
+            usual = min(self._witness_ms)
+            due = [n for n, witness in enumerate(self._witness_ms) if witness > SLOW * usual]
+            if not due:
+                break
+            if attempt:
                 time.sleep(PAUSE_SECONDS)
-        return found
+            for number in due:
+                self._measure(number)
+        return np.concatenate(self._medians)
+
+    def _measure(self, number: int) -> None:
+        samples = measure_architectures(
+            self._device,
+            self._space,
+            np.concatenate([self._batches[number], self._batches[0][:1]]),
+            rounds=self._plan.rounds,
+            seconds=self._plan.seconds,
+        )
+        *now, witness = [one.median_ms for one in samples]
+        self._medians[number] = np.minimum(self._medians[number], now)
+        self._witness_ms[number] = min(self._witness_ms[number], witness)
 
 
 def near(space: SearchSpace, budget_ms: float, seed: int) -> Candidates:
