@@ -1,0 +1,153 @@
+"""Two stages against SPOS: same space, budget, pictures and recipe; what training costs and what winners are worth.
+
+    python benchmarks/against_spos.py DATA --max-latency 180us --seeds 3 --epochs 30 --runs runs/spos --out FILE.json
+
+Each way and seed is a whole `hurricane run`, by the same code and with the same number of architectures scored; the
+profile of the first is used by all. SPOS trains all layers at once for twice the epochs that each of the two
+stages has; "two stages" is also run at 70 % of them. Retraining is the same for all. The cost of the supernet is
+told in pictures, in multiply-accumulates (a backward pass counts twice its forward pass) and in seconds. What is
+done is not done again.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hurricane import config as config_file
+from hurricane.runs import Run, read_rows, write_json
+from hurricane.search import sample
+from hurricane.steps import stages, supernet, verify
+from hurricane.steps.job import Job
+
+# name: settings, share of the epochs
+WAYS = {
+    "SPOS": (("supernet.stages=1", "supernet.warm_up=0"), 2.0),
+    "one stage, warmed up and grown": (("supernet.stages=1",), 2.0),
+    "two stages, no warm-up, not grown": (("supernet.warm_up=0", "supernet.grow=false"), 1.0),
+    "two stages": ((), 1.0),
+    "two stages, 70 %": ((), 0.7),
+}
+
+
+def folder_of(asked: argparse.Namespace, way: str, seed: int) -> Path:
+    """Where a run lives."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in way)
+    folder: Path = asked.runs / f"{name}_{asked.epochs}_{seed}"
+    return folder
+
+
+def run(asked: argparse.Namespace, way: str, seed: int) -> None:
+    """One whole run, with the profile of another one where there is one."""
+    folder, (settings, share) = folder_of(asked, way, seed), WAYS[way]
+    first = asked.runs / "profile"
+    if not first.is_dir():
+        call(asked, first, seed=0, until="profile", settings=())
+    if not folder.is_dir():
+        shutil.copytree(first, folder)
+    lengths = (
+        f"supernet.epochs={round(asked.epochs * share)}",
+        f"retrain.epochs={asked.retrain_epochs}",
+        f"search.evaluations={asked.evaluations * (2 if share == 2.0 else 1)}",
+        "search.random_evaluations=0",
+    )
+    call(asked, folder, seed=seed, until="verify", settings=(*settings, *lengths))
+
+
+def call(
+    asked: argparse.Namespace, folder: Path, *, seed: int, until: str, settings: tuple[str, ...]
+) -> None:
+    """`hurricane run`, as a user would."""
+    data = [str(asked.data)] if asked.data else []
+    command = [sys.executable, "-m", "hurricane", "run", *data, "--device", asked.device]
+    command += [
+        "--max-latency",
+        asked.max_latency,
+        "--seed",
+        str(seed),
+        "--out",
+        str(folder),
+        "--until",
+        until,
+    ]
+    for setting in settings:
+        command += ["--set", setting]
+    subprocess.run(command, check=True)
+
+
+def row_of(asked: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
+    """What a finished run cost and gave."""
+    opened = Run.open(folder_of(asked, way, seed))
+    job = Job(opened, config_file.load(opened.path("config.toml")))
+    pictures, seconds, macs = 0, 0.0, 0.0
+    record, verdict = opened.record(supernet.NAME), opened.record(verify.NAME)["verdict"]
+    parts = [stages.Stage(stages.WARM_UP, stages.representatives(job)), stages.first(job)]
+    if record["later"] is not None:
+        parts.append(stages.second(job, record["later"]))
+    for part in parts:
+        archs = sample(part.space, 500, cost=job.latency_model, max_ms=job.budget_ms)
+        mean_macs = float(part.space.macs(archs).mean())
+        for row in read_rows(opened.path(*part.name.split("/"), "curve.jsonl")):
+            pictures += row["pictures"]
+            seconds += row["seconds"]
+            macs += 3 * mean_macs * row["pictures"]
+    names = ("top1", "measured_ms", "predicted_ms", "within", "architecture", "facts")
+    cost = {"pictures": pictures, "macs": macs, "seconds": seconds}
+    return {
+        "way": way,
+        "seed": seed,
+        "epochs": asked.epochs,
+        **cost,
+        **{name: verdict[name] for name in names},
+    }
+
+
+def main() -> None:
+    """Do what is missing and print a table of means and deviations over seeds."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, nargs="?", help="pictures; digits where not given")
+    parser.add_argument("--device", default="onnxruntime:cpu?threads=1")
+    parser.add_argument("--max-latency", default="180us")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=30, help="of each of the two stages")
+    parser.add_argument("--retrain-epochs", type=int, default=30)
+    parser.add_argument("--evaluations", type=int, default=100, help="of each stage's search")
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--runs", type=Path, required=True, help="a folder for the runs")
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    asked.runs.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = json.loads(asked.out.read_text()) if asked.out.is_file() else []
+    done = {(row["way"], row["seed"], row["epochs"]) for row in rows}
+    for seed in range(asked.seeds):
+        for way in asked.ways:
+            if (way, seed, asked.epochs) in done:
+                continue
+            run(asked, way, seed)
+            rows.append(row_of(asked, way, seed))
+            write_json(asked.out, rows)
+    for way in asked.ways:
+        told([row for row in rows if row["way"] == way and row["epochs"] == asked.epochs])
+
+
+def told(rows: list[dict[str, Any]]) -> None:
+    """One line: the way, its cost, and its winners' accuracy."""
+    if not rows:
+        return
+    top1 = [row["top1"] for row in rows]
+    spread = f" +- {statistics.stdev(top1):.2%}" if len(top1) > 1 else ""
+    cost = {name: statistics.mean(row[name] for row in rows) for name in ("pictures", "macs", "seconds")}
+    print(
+        f"{rows[0]['way']:<36} {cost['pictures'] / 1e3:7.0f} k pictures {cost['macs'] / 1e12:7.1f} TMAC "
+        f"{cost['seconds']:6.0f} s   top-1 {statistics.mean(top1):.2%}{spread} ({len(top1)} seeds)"
+    )
+
+
+if __name__ == "__main__":
+    main()
