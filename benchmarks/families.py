@@ -136,7 +136,7 @@ def members(
             for seed, (space, cost) in enumerate(random_members(arguments, size, classes, width)):
                 if (name, arguments.depth, seed, arguments.epochs) not in done:
                     yield name, seed, width, space, cost
-    for name in FAMILIES:
+    for name in arguments.families:
         seeds = [
             s for s in range(arguments.seeds) if (name, arguments.depth, s, arguments.epochs) not in done
         ]
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--max-latency", default="180us")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--depth", type=float, default=1.0)
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--widths", type=float, nargs="*", default=[0.85, 1.4, 2.0])

@@ -1,13 +1,15 @@
-"""Made-up search problems with a known best: like tabulated benchmarks, drawn from a seed, never from one table.
+"""Search problems with a known best: made up, drawn from a seed, or read from a table of tried networks.
 
 Scores are in points of accuracy. Each family has additive effects (of operators, of layers), interactions between
 layers, saturation, and a part that no model can know; costs are random and mostly dearer for what is better.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from pyarrow import csv, parquet
 
 import hurricane as hn
 from hurricane.latency import Floats
@@ -37,11 +39,11 @@ class Tabulated:
         return max(_annealed(self, sampler, np.random.default_rng(seed)) for seed in range(3))
 
 
-def space_of(layers: int, choices: int) -> hn.SearchSpace:
-    """A space of so many layers and choices; its operators only lend their names."""
-    names = ("skip", *(name for name in hn.OPERATORS))[:choices]
+def space_of(counts: Sequence[int]) -> hn.SearchSpace:
+    """A space of so many choices at each layer; its operators only lend their names."""
+    names = ("skip", *(name for name in hn.OPERATORS))
     return hn.SearchSpace(
-        layers=tuple(hn.LayerSpec(8, 8, 1, 8, names) for _ in range(layers)),
+        layers=tuple(hn.LayerSpec(8, 8, 1, 8, names[:count]) for count in counts),
         image_size=8,
         classes=2,
         stem_channels=8,
@@ -53,7 +55,7 @@ def space_of(layers: int, choices: int) -> hn.SearchSpace:
 def cell(seed: int) -> Tabulated:
     """6 edges of a cell with 5 operators (15,625): zero, skip, two convolutions, pooling; a cut cell is at chance."""
     rng = np.random.default_rng([seed, 1])
-    space = space_of(6, 5)
+    space = space_of([5] * 6)
     order = np.stack([rng.permutation(5)] * 6)
     worth = np.array([0.0, 0.35, 0.85, 1.2, 0.1]) * rng.uniform(0.7, 1.3, 5)
     edge = rng.uniform(0.6, 1.3, 6)
@@ -89,7 +91,7 @@ def cell(seed: int) -> Tabulated:
 def widths(seed: int) -> Tabulated:
     """5 layers with 8 widths each (32,768): wider is better and dearer, the narrowest layer holds back."""
     rng = np.random.default_rng([seed, 2])
-    space = space_of(5, 8)
+    space = space_of([8] * 5)
     weight = rng.uniform(0.3, 1.5, 5) * np.linspace(0.7, 1.4, 5)
     noise = rng.normal(0, 0.2, (8,) * 5)
     bottleneck = rng.uniform(0.2, 1.0)
@@ -112,7 +114,7 @@ def layered(seed: int, layers: int, choices: int, scrambled: bool = False) -> Ta
     scrambled : what is dear is not better, and an operator's worth at one layer says nothing of the others.
     """
     rng = np.random.default_rng([seed, layers, choices])
-    space = space_of(layers, choices)
+    space = space_of([choices] * layers)
     size = np.concatenate([[0.0], np.sort(rng.gamma(2, 0.5, choices - 1))])
     per_layer = np.exp(rng.normal(0, 0.5, layers)) * np.linspace(0.7, 1.3, layers)
     quality = 1.2 * np.sqrt(size) + rng.normal(0, 0.3, choices)
@@ -146,6 +148,38 @@ def layered(seed: int, layers: int, choices: int, scrambled: bool = False) -> Ta
     return Tabulated(
         f"{layers}x{choices} {seed}", space, hn.LatencyTable.from_costs(space, costs, 1.0), score
     )
+
+
+def tabulated(path: Path) -> Tabulated:
+    """A space whose every network was tried: CSV or parquet, a row each.
+
+    Columns: one a layer, with the name (or number) of its choice; `score`, higher is better; and, where there is a
+    budget, `ms`, of which the additive part is the cost. Raises ValueError where a combination is missing or double.
+    """
+    file = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    names = [name for name in file.column_names if name not in ("score", "ms")]
+    values, archs = zip(
+        *(np.unique(file[name].to_numpy(), return_inverse=True) for name in names), strict=True
+    )
+    counts, scores = [len(kinds) for kinds in values], np.asarray(file["score"].to_numpy(), dtype=np.float64)
+    places = np.ravel_multi_index(archs, counts)
+    if len(np.unique(places)) != len(places) or len(places) != np.prod(counts):
+        raise ValueError(f"{path} has {len(places)} rows for {np.prod(counts)} combinations of {names}")
+    grid = np.empty(len(scores))
+    grid[places] = scores
+    space = space_of(counts)
+    costs = [np.zeros(count) for count in counts]
+    if "ms" in file.column_names:
+        hot = np.concatenate(
+            [np.eye(count)[column] for count, column in zip(counts, archs, strict=True)], axis=1
+        )
+        fitted = np.linalg.lstsq(hot, np.asarray(file["ms"].to_numpy(), dtype=np.float64))[0]
+        costs = np.split(fitted, np.cumsum(counts)[:-1])
+    fixed = sum(layer.min() for layer in costs)
+    table = hn.LatencyTable.from_costs(
+        space, [(layer - layer.min()).tolist() for layer in costs], float(fixed)
+    )
+    return Tabulated(path.stem, space, table, lambda asked: grid[np.ravel_multi_index(asked.T, counts)])
 
 
 FAMILIES: dict[str, Callable[[int], Tabulated]] = {

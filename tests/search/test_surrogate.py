@@ -14,7 +14,7 @@ def features_of(space: hn.SearchSpace, seed: int) -> Features:
 
 
 def test_the_gradient_is_that_of_the_likelihood() -> None:
-    space = space_of(4, 5)
+    space = space_of([5] * 4)
     features, rng = features_of(space, 0), np.random.default_rng(1)
     archs = space.random(30, rng)
     target = rng.standard_normal(30)
@@ -43,7 +43,7 @@ def test_the_gradient_is_that_of_the_likelihood() -> None:
 
 
 def test_it_learns_effects_and_interactions_and_knows_what_it_does_not_know() -> None:
-    space = space_of(6, 4)
+    space = space_of([4] * 6)
     features, rng = features_of(space, 2), np.random.default_rng(3)
     effect, pair = rng.standard_normal((6, 4)), rng.standard_normal((4, 4))
 
@@ -62,7 +62,7 @@ def test_it_learns_effects_and_interactions_and_knows_what_it_does_not_know() ->
 
 
 def test_joint_and_single_predictions_agree() -> None:
-    space = space_of(5, 3)
+    space = space_of([3] * 5)
     features, rng = features_of(space, 4), np.random.default_rng(5)
     known, unknown = space.random(40, rng), space.random(20, rng)
     model = surrogate.fit(features, known, rng.standard_normal(40), Scales.prior(5), tuned=False)
@@ -73,7 +73,7 @@ def test_joint_and_single_predictions_agree() -> None:
 
 
 def test_equal_scores_and_a_space_without_costs_are_no_trouble() -> None:
-    space = space_of(3, 3)
+    space = space_of([3] * 3)
     features = Features(space, None)
     archs = space.random(10, np.random.default_rng(0))
     model = surrogate.fit(features, archs, np.ones(10), Scales.prior(3), tuned=True)

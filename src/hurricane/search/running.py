@@ -46,6 +46,7 @@ class Problem:
         self, space: SearchSpace, cost: CostModel | None, max_ms: float | None, min_ms: float
     ) -> None:
         self.space = space
+        self.max_ms = max_ms
         self.costs = None if cost is None else cost.costs(space)
         self.sampler = sampler_of(space, cost, max_ms, min_ms)
 

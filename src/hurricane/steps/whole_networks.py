@@ -22,6 +22,9 @@ BATCH = 4
 # Stopped by error at the earliest after so many, judged by the last so many.
 FEWEST = 8
 CANDIDATES = 400
+# Turns that a whole network has, for each of an operator's: making and loading it takes longer than running it, and
+# noise of some runtimes (OpenVINO int8: 4 % from second to second) is averaged out over turns.
+TURNS = 3
 # A batch beside which the witness was so much slower than usual is measured again.
 SLOW = 1.05
 ATTEMPTS = 5
@@ -156,7 +159,7 @@ class _Watched:
             self._device,
             self._space,
             np.concatenate([self._batches[number], self._batches[0][:1]]),
-            rounds=self._plan.rounds,
+            rounds=TURNS * self._plan.rounds,
             seconds=self._plan.seconds,
         )
         *now, witness = [one.median_ms for one in samples]

@@ -1,0 +1,159 @@
+"""Write the tables of docs/RESULTS.md anew from the raw files in benchmarks/results/.
+
+    python benchmarks/results.py
+
+Each table stands between `<!-- table: name -->` and `<!-- end -->`; what is around it is written by hand. A table whose
+raw files are missing is an error, and so is a mark without a table.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "RESULTS.md"
+
+LATENCY_FILES = (
+    "mobile_ort_fp32",
+    "mobile_openvino_fp32",
+    "mobile_litert_fp32",
+    "mobile_ort_int8",
+    "mobile_openvino_int8",
+    "mobile_litert_int8",
+    "tiny_ort_fp32",
+    "tiny_openvino_fp32",
+)
+
+
+def read(name: str) -> Any:
+    """A raw file."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(share: float) -> str:
+    """A share as whole percents."""
+    return f"{100 * share:.0f} %"
+
+
+def latency() -> str:
+    """Prediction on fresh networks, by space and device."""
+    rows = []
+    for name in LATENCY_FILES:
+        figures = read(f"latency_{name}")
+        errors, facts = figures["errors"], figures["facts"]
+        both = errors["all"]
+
+        def within(row: dict[str, float]) -> str:
+            return f"{100 * row['within_5_percent']:.0f}, {percent(row['within_10_percent'])}"
+
+        shortest, _, longest = figures["fresh_ms"]
+        rows.append(
+            [
+                f"`{figures['preset']}` {figures['image_size']} px, {facts['runtime']} {facts['precision']}",
+                f"{shortest:.3g} to {longest:.3g} ms",
+                within(both["table"]),
+                within(both["one factor"]),
+                f"**{within(both['ours'])}**",
+                f"{100 * both['ours']['mean']:.1f} %",
+                within(errors["near the budget"]["ours"]),
+                f"{100 * figures['passes_disagree']['mean']:.1f} %",
+                percent(figures["interval_coverage"]),
+                f"{figures['seconds']['together']:.0f} s ({figures['networks_fitted']})",
+            ]
+        )
+    head = [
+        "space, device",
+        "fresh networks",
+        "table sum: within 5, 10 %",
+        "one factor",
+        "ours",
+        "ours, mean error",
+        "ours near the budget",
+        "two passes apart",
+        "interval for 9 of 10 holds",
+        "a new device takes (networks)",
+    ]
+    return markdown(head, rows)
+
+
+def search() -> str:
+    """Evaluations until within 0.1 points of the best; medians over problems and budgets."""
+    figures = read("search_algorithms")
+    most = int(figures["settings"]["evaluations"])
+    names = list(next(iter(figures["families"].values())))
+    rows = []
+    for family, row in figures["families"].items():
+        cells = [Path(family).stem if "." in family else family]
+        for name in names:
+            cells.append(", ".join(_median(row[name]["runs"], place, most) for place in range(3)))
+        rows.append(cells)
+    return markdown(["problem", *names], rows)
+
+
+def _median(runs: list[list[int | None]], place: int, most: int) -> str:
+    """The upper median, so that half of the runs not reached is not reached."""
+    values = sorted(most + 1 if run[place] is None else run[place] for run in runs)
+    middle = values[len(values) // 2]
+    return f">{most}" if middle > most else str(middle)
+
+
+def throughput() -> str:
+    """Training and scoring beside a plain SPOS loop."""
+    rows = []
+    for name, figures in read("throughput").items():
+        rates = {k: statistics.median(v) for k, v in figures["training"]["pictures_a_second"].items()}
+        ratios, search = figures["training"]["ratio_to_plain"], figures["search"]
+        best = max(ratios, key=lambda kind: statistics.median(ratios[kind]))
+        seconds = {k: statistics.median(v) for k, v in search["seconds_a_candidate"].items()}
+        rows.append(
+            [
+                f"`{name}`",
+                f"{rates['plain']:.0f}",
+                f"{rates['fp32']:.0f}, {rates['bf16']:.0f}",
+                f"**{_spread(ratios[best])}**",
+                f"{seconds['SPOS']:.2f} s",
+                f"{seconds['ours']:.3f} s",
+                f"**{_spread(search['ratio_to_spos'])}**",
+                f"{figures['memory_gib']:.1f} GiB",
+            ]
+        )
+    head = [
+        "space",
+        "plain loop, pictures a second",
+        "ours fp32, bf16",
+        "ratio (better precision)",
+        "a candidate at SPOS's settings",
+        "at ours",
+        "ratio",
+        "memory",
+    ]
+    return markdown(head, rows)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+TABLES: dict[str, Callable[[], str]] = {"latency": latency, "search": search, "throughput": throughput}
+
+
+def written(page: str) -> str:
+    """The page with every table made anew."""
+
+    def table(found: re.Match[str]) -> str:
+        return f"<!-- table: {found[1]} -->\n{TABLES[found[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
