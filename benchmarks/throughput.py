@@ -2,10 +2,10 @@
 
     python benchmarks/throughput.py --preset tiny --image-size 32 --out benchmarks/results/throughput.json
 
-Training: both train the same supernet on the same pictures, one uniformly drawn path a step, batches of 64, fp32. The
-plain loop is what SPOS's own code does, on a processor: pictures contiguous, one forward and backward pass with
-torch's own threads, momentum, clipping. Ours is `hurricane.train.loop.train` at the precision that a run would choose.
-They take turns; medians over the rounds, and their ratio round by round.
+Training: both train the same supernet on the same pictures, one uniformly drawn path a step, batches of 64. The plain
+loop is what SPOS's own code does, on a processor, in fp32: the same augmented pictures, contiguous, one forward and
+backward pass with torch's own threads, momentum, clipping. Ours is `hurricane.train.loop.train` in each precision. They
+take turns; medians over the rounds, and their ratio round by round.
 
 Search: what one candidate costs at SPOS's settings (batch-norm statistics from 20,000 training pictures, ranked on all
 ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads.
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 import hurricane as hn
@@ -32,6 +32,7 @@ from hurricane.config import Config
 from hurricane.nn import Supernet
 from hurricane.runs import write_json
 from hurricane.space import Archs
+from hurricane.train.batches import Labels, Pictures, training_batches
 from hurricane.train.loop import PRECISIONS, Recipe, train
 from hurricane.train.scoring import path_scorer
 
@@ -41,14 +42,14 @@ SPOS_RECALIBRATION = 20_000
 
 
 def plain_epoch(
-    model: Supernet, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, paths: Archs
+    model: Supernet, optimizer: torch.optim.Optimizer, pictures: Pictures, labels: Labels, paths: Archs
 ) -> None:
-    """One epoch of the plain loop: a path a step."""
+    """One epoch of the plain loop: a path a step, the same augmented batches, contiguous."""
     model.train()
-    for step, path in enumerate(paths.tolist()):
-        batch = slice(step * BATCH, (step + 1) * BATCH)
+    batches = training_batches(pictures, labels, BATCH, flip=True, rng=np.random.default_rng(0))
+    for path, (images, targets) in zip(paths.tolist(), batches, strict=True):
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images[batch], path), labels[batch], label_smoothing=0.1)
+        loss = F.cross_entropy(model(images.contiguous(), path), targets, label_smoothing=0.1)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
@@ -60,7 +61,6 @@ def training(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]
     n = asked.steps * BATCH
     pictures = rng.integers(0, 256, (n, asked.image_size, asked.image_size, 3), dtype=np.uint8)
     labels = rng.integers(0, space.classes, n)
-    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255).contiguous()
     plain = Supernet(space)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=4e-5)
     ours = {precision: Supernet(space) for precision in PRECISIONS}
@@ -69,7 +69,7 @@ def training(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]
         paths = space.random(asked.steps, np.random.default_rng(number))
         torch.set_num_threads(asked.threads)
         started = time.perf_counter()
-        plain_epoch(plain, optimizer, images, torch.from_numpy(labels), paths)
+        plain_epoch(plain, optimizer, pictures, labels, paths)
         seconds = {"plain": time.perf_counter() - started}
         for precision, model in ours.items():
             recipe = Recipe(1, BATCH, 0.05, 0.9, 4e-5, 0.1, precision, workers=asked.threads)
