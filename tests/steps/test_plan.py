@@ -1,8 +1,14 @@
 """The plan: lengths are cut to a time limit in the order that hurts least."""
 
+from dataclasses import asdict
+
 import pytest
 
-from hurricane.steps.plan import MINIMUM, STRETCH, Lengths, fitted, stretched
+from hurricane import config as config_file
+from hurricane import pipeline
+from hurricane.steps import plan
+from hurricane.steps.job import SilentView
+from hurricane.steps.plan import MINIMUM, STRETCH, Lengths, Speed, fitted, stretched
 
 WANTED = Lengths(stage1=90, stage2=60, retrain=100, evaluations=200, random_evaluations=100)
 
@@ -45,3 +51,62 @@ def test_nothing_goes_below_its_least_and_short_wishes_are_kept():
     assert {name: getattr(least, name) for name in MINIMUM} == MINIMUM
     short = Lengths(stage1=2, stage2=0, retrain=1, evaluations=8, random_evaluations=0)
     assert fitted(short, 0, seconds) == short
+
+
+class Told(SilentView):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+PLANNED = Lengths(stage1=40, stage2=20, retrain=40, evaluations=100, random_evaluations=40)
+SPEED = Speed(train=1000.0, score=3000.0, precision="fp32")
+
+
+def job_with_limit(folder, seconds, *settings):
+    base = config_file.checked({"device": "simulated:cpu", "max_ms": 0.055})
+    config = config_file.with_settings(base, [f"run.time_limit_s={seconds}", *settings])
+    job = pipeline.start(folder, config, Told(), command="test")
+    job.run.decide("plan", {"key": plan.key(job), "lengths": asdict(PLANNED), "wanted": asdict(PLANNED)})
+    return job
+
+
+def epochs(pictures_a_second):
+    return [{"pictures": 1000, "seconds": 1000 / pictures_a_second}] * 5
+
+
+def left_seconds(job, lengths, names, rate):
+    units = plan.unit_seconds(job, rate, SPEED.score * rate / SPEED.train)
+    return sum(units[name] * getattr(lengths, name) for name in names)
+
+
+LEFT = ("stage2", "evaluations", "random_evaluations", "retrain")
+
+
+def test_what_is_left_is_cut_where_training_turned_out_slower(tmp_path):
+    job = job_with_limit(tmp_path / "run", 180)
+    shorter = plan.revised(job, PLANNED, SPEED, epochs(500), 60.0, LEFT)
+    assert shorter.stage1 == PLANNED.stage1
+    assert MINIMUM["retrain"] < shorter.retrain < PLANNED.retrain
+    assert left_seconds(job, shorter, LEFT, 500) <= 180 * 0.95 - 20 - 60
+    assert "500 pictures/s instead of 1000" in job.view.said[-1]
+    assert Lengths(**job.run.decision("plan")["lengths"]) == shorter
+    # A run that was stopped here goes on with the same lengths.
+    assert plan.revised(job, shorter, SPEED, epochs(100), 170.0, LEFT) == shorter
+
+
+def test_nothing_changes_as_fast_as_planned_or_without_a_limit(tmp_path):
+    job = job_with_limit(tmp_path / "run", 600)
+    assert plan.revised(job, PLANNED, SPEED, epochs(1000), 60.0, LEFT) == PLANNED
+    assert not any("instead of" in text for text in job.view.said)
+    free = job_with_limit(tmp_path / "free", 0)
+    assert plan.revised(free, PLANNED, SPEED, epochs(1), 1e6, LEFT) == PLANNED
+
+
+def test_a_length_that_was_given_stands(tmp_path):
+    job = job_with_limit(tmp_path / "run", 60, "retrain.epochs=40")
+    assert plan.revised(job, PLANNED, SPEED, epochs(200), 50.0, ("retrain",)).retrain == 40

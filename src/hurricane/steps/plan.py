@@ -5,7 +5,7 @@ its own speed first, and the lengths are recorded before they are used.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -31,6 +31,11 @@ SMALL_DATA_SECONDS = 20 * 60.0
 WORTHWHILE = 1.2
 # More than that many times the usual lengths gain little.
 STRETCH = 2.0
+# An epoch as it stands in a curve.
+Row = Mapping[str, Any]
+# Steps by the names of their commands.
+BEFORE_TRAINING = ("profile", "specialize")
+BEFORE_RETRAINING = (*BEFORE_TRAINING, "train", "search")
 MINIMUM = {"stage1": 8, "stage2": 6, "retrain": 12, "evaluations": 40, "random_evaluations": 20}
 
 
@@ -84,21 +89,32 @@ def _overridden(job: Job, lengths: Lengths) -> Lengths:
     return replace(lengths, stage2=0) if config.supernet.stages == 1 else lengths
 
 
-def step_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: float) -> dict[str, float]:
-    """Expected seconds of each step at these speeds (pictures a second)."""
+def unit_seconds(job: Job, train_per_s: float, score_per_s: float) -> dict[str, float]:
+    """Expected seconds of an epoch of each training and of one scored architecture, at pictures a second."""
     training = len(job.pictures.train.labels)
-    everything = training + len(job.pictures.rank.labels)
     section = job.config.search
     scored = min(section.rank_pictures, len(job.pictures.rank.labels)) + min(
         section.recalibration_pictures, training
     )
-    stages = 1 if lengths.stage2 == 0 else 2
-    searched = (stages - 1) * lengths.evaluations + lengths.evaluations + lengths.random_evaluations
     return {
-        "supernet stage 1": lengths.stage1 * training / train_per_s,
-        "supernet stage 2": lengths.stage2 * training / train_per_s,
-        "search": searched * scored / score_per_s,
-        "retrain": lengths.retrain * everything / train_per_s,
+        "stage1": training / train_per_s,
+        "stage2": training / train_per_s,
+        "retrain": (training + len(job.pictures.rank.labels)) / train_per_s,
+        "evaluations": scored / score_per_s,
+        "random_evaluations": scored / score_per_s,
+    }
+
+
+def step_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: float) -> dict[str, float]:
+    """Expected seconds of each step at these speeds (pictures a second)."""
+    units = unit_seconds(job, train_per_s, score_per_s)
+    searches = 1 if lengths.stage2 == 0 else 2
+    searched = searches * lengths.evaluations + lengths.random_evaluations
+    return {
+        "supernet stage 1": lengths.stage1 * units["stage1"],
+        "supernet stage 2": lengths.stage2 * units["stage2"],
+        "search": searched * units["evaluations"],
+        "retrain": lengths.retrain * units["retrain"],
     }
 
 
@@ -173,8 +189,7 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     lengths = wanted
     limit = job.config.run.time_limit_s
     if limit:
-        # A twentieth and 20 seconds are left for measuring, exporting and verifying.
-        room = max(0.0, limit * 0.95 - 20.0 - spent_seconds(job))
+        room = _room(limit, spent_seconds(job, BEFORE_TRAINING))
 
         def seconds(plan: Lengths) -> float:
             return total_seconds(job, _overridden(job, plan), speed.train, speed.score)
@@ -195,6 +210,50 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     return lengths, speed
 
 
+def revised(
+    job: Job, lengths: Lengths, speed: Speed, epochs: Sequence[Row], spent_s: float, left: Sequence[str]
+) -> Lengths:
+    """Lengths of what is left, cut where training turned out slower than it was measured; recorded, once for each.
+
+    A speed measured in seconds says little of the next half hour of a shared machine. Nothing is lengthened.
+
+    Parameters
+    ----------
+    epochs : rows of the last trained epochs, which tell the speed now.
+    spent_s : seconds of the run so far.
+    left : names of the lengths that are still to come, in order.
+    """
+    known, limit = job.run.decision("plan"), job.config.run.time_limit_s
+    if not limit or not epochs or known is None or left[0] in known.get("revised", ()):
+        return lengths
+    rate = sum(row["pictures"] for row in epochs) / sum(row["seconds"] for row in epochs)
+    units = unit_seconds(job, rate, speed.score * rate / speed.train)
+
+    def seconds(plan: Lengths) -> float:
+        return sum(units[name] * float(getattr(plan, name)) for name in left)
+
+    cut = _overridden(job, fitted(lengths, _room(limit, spent_s), seconds))
+    shorter = replace(lengths, **{name: getattr(cut, name) for name in left})
+    changed = [
+        f"{name} {getattr(lengths, name)} -> {getattr(shorter, name)}"
+        for name in left
+        if getattr(shorter, name) < getattr(lengths, name)
+    ]
+    if changed:
+        job.view.say(
+            f"training runs at {rate:.0f} pictures/s instead of {speed.train:.0f}; "
+            f"cut to keep the time limit: {', '.join(changed)}"
+        )
+    revisions = [*known.get("revised", ()), left[0]]
+    job.run.decide("plan", {**known, "lengths": asdict(shorter), "revised": revisions})
+    return shorter
+
+
+def _room(limit_s: float, spent_s: float) -> float:
+    """Seconds left for training and search: a twentieth and 20 seconds go to measuring, exporting and verifying."""
+    return max(0.0, limit_s * 0.95 - 20.0 - spent_s)
+
+
 def key(job: Job) -> str:
     """Hash of everything that lengths follow from; None of it is measured."""
     config = job.config
@@ -202,9 +261,10 @@ def key(job: Job) -> str:
     return digest([*(s.model_dump(mode="json") for s in sections), config.retrain.epochs, job.data_key])
 
 
-def spent_seconds(job: Job) -> float:
-    """Seconds that the finished steps of this run took."""
-    return float(sum(job.run.facts().get("seconds", {}).values()))
+def spent_seconds(job: Job, commands: Sequence[str]) -> float:
+    """Seconds that these steps of this run took, as far as they are finished."""
+    taken = job.run.facts().get("seconds", {})
+    return float(sum(taken.get(command, 0.0) for command in commands))
 
 
 def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: dict[str, float]) -> None:

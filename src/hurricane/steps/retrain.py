@@ -37,6 +37,9 @@ def perform(job: Job) -> None:
     network = network_of(job, finalist["architecture"])
     big = supernet.load(job)
     lengths, speed = plan.prepare(job, big, plan.typical_archs(job))
+    recent = supernet.last_epochs(job, supernet.last_stage(job).name, supernet.RECENT)
+    spent = plan.spent_seconds(job, plan.BEFORE_RETRAINING)
+    lengths = plan.revised(job, lengths, speed, recent, spent, ("retrain",))
     section = job.config.retrain
     if section.start == "supernet":
         network.inherit(big, section.inherited)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from hurricane.errors import InfeasibleBudget, ModelError
 from hurricane.nn import Supernet, grow
-from hurricane.runs import append_row, digest, file_digest
+from hurricane.runs import append_row, digest, file_digest, read_rows
 from hurricane.search import Sampler, expected_scores
 from hurricane.space import Archs
 from hurricane.steps import plan, stage_search, stages
@@ -23,6 +23,8 @@ from hurricane.train.loop import Epoch, PathDraw, Recipe, train
 from hurricane.train.weights import save_tensors
 
 NAME = "supernet"
+# Epochs that tell how fast the machine is now.
+RECENT = 5
 
 
 def key(job: Job) -> str | None:
@@ -53,12 +55,31 @@ def perform(job: Job) -> None:
     later: list[str] | None = None
     if job.config.supernet.stages == 2:
         later = _search_stage1(job, model, first, lengths.evaluations, speed.precision, key_now)
+        lengths = _revised(job, lengths, speed, warm)
         for number, layer in enumerate(first.space.layers[: -stages.later_count(job)]):
             _grow(job, model, number, layer.choices[0])
         second = stages.second(job, later)
         _train_stage(job, model, second, lengths.stage2, speed.precision, digest([key_now, later]))
     save_tensors(job.run.path(NAME, "weights.safetensors"), model.state_dict())
     job.run.finish(NAME, key_now, later=later, precision=speed.precision)
+
+
+def _revised(job: Job, lengths: plan.Lengths, speed: plan.Speed, warm: int) -> plan.Lengths:
+    """Lengths of what comes after stage 1, given how long that took."""
+    rows = [*last_epochs(job, stages.WARM_UP, warm), *last_epochs(job, stages.STAGE1, lengths.stage1 - warm)]
+    trained = sum(row["seconds"] for row in rows)
+    expected = plan.step_seconds(job, lengths, speed.train, speed.score)
+    searched = lengths.evaluations * plan.unit_seconds(job, speed.train, speed.score)["evaluations"]
+    spent = plan.spent_seconds(job, plan.BEFORE_TRAINING)
+    spent += trained + searched * max(1.0, trained / expected["supernet stage 1"])
+    left = ("stage2", "evaluations", "random_evaluations", "retrain")
+    return plan.revised(job, lengths, speed, rows[-RECENT:], spent, left)
+
+
+def last_epochs(job: Job, stage: str, count: int) -> list[dict[str, Any]]:
+    """Rows of the last so many epochs of a stage; those of older settings stand before them."""
+    rows = read_rows(job.run.path(*stage.split("/"), "curve.jsonl"))
+    return rows[max(0, len(rows) - count) :]
 
 
 def last_stage(job: Job) -> stages.Stage:
