@@ -174,10 +174,11 @@ def tabulated(path: Path) -> Tabulated:
             [np.eye(count)[column] for count, column in zip(counts, archs, strict=True)], axis=1
         )
         fitted = np.linalg.lstsq(hot, np.asarray(file["ms"].to_numpy(), dtype=np.float64))[0]
-        costs = np.split(fitted, np.cumsum(counts)[:-1])
-    fixed = sum(layer.min() for layer in costs)
+        # The solver's last digits depend on the processor; a network that costs just the budget must fit it.
+        costs = np.split(np.round(fitted, 9), np.cumsum(counts)[:-1])
+    fixed = round(float(sum(layer.min() for layer in costs)), 9)
     table = hn.LatencyTable.from_costs(
-        space, [(layer - layer.min()).tolist() for layer in costs], float(fixed)
+        space, [np.round(layer - layer.min(), 9).tolist() for layer in costs], fixed
     )
     return Tabulated(path.stem, space, table, lambda asked: grid[np.ravel_multi_index(asked.T, counts)])
 
