@@ -7,10 +7,9 @@ Profiles the space, lets the run's own code choose and measure whole networks an
 fresh random networks: half over the whole space, half near a budget at the median cost. Beside the model stand the
 plain sum of the table, that sum times one factor, and factor and offset, both fitted on the same networks.
 
-Each fresh network is measured in two passes over all, a minute apart, and in up to three more where its two best
-medians differ by over 3 %; it is judged by its best median, as `measure` keeps the best of its rounds: a slow spell of
-the machine is not the device. How far the first two passes disagree is told too; it is the floor of any prediction's
-error. All passes are in the JSON.
+Each fresh network is measured in two passes over all, a minute apart, beside a witness network as in a run: a slow
+spell of the machine is not the device. It is judged by its better median, as `measure` keeps the best of its rounds.
+How far the passes disagree is told too; it is the floor of any prediction's error. Both passes are in the JSON.
 
 What is done is kept in OUT.parts/; the same command goes on from there. Delete the folder to start anew. Run it on a
 quiet machine; the load before and after is recorded.
@@ -26,21 +25,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import hurricane as hn
-from hurricane.devices import Device, measure_architectures
+from hurricane.devices import Device
 from hurricane.latency import Floats, LatencyTable
 from hurricane.latency_model import LatencyModel
 from hurricane.runs import append_row, read_json, read_rows, write_json
 from hurricane.space import Archs, SearchSpace
 from hurricane.steps import whole_networks
-from hurricane.steps.whole_networks import Plan
+from hurricane.steps.whole_networks import BATCH, Batches, Plan
 
 FIRST = 4
 # The budget's neighbourhood, as shares of it: where a search ends.
 NEAR = (0.9, 1.05)
-PASSES, AGREEMENT = 5, 1.03
+PASSES = 2
 
 
 def main() -> None:
@@ -143,7 +141,7 @@ def corrected(
     if path.exists():
         kept = read_json(path)
         return LatencyModel.from_json(kept["model"]), kept["held_out"]
-    started, plan = time.perf_counter(), Plan(asked.networks, asked.error, asked.rounds, asked.seconds)
+    started, plan = time.perf_counter(), plan_of(asked)
     rng = np.random.default_rng([asked.seed, 1])
     first = whole_networks.fitted(device, space, table, space.random(FIRST, rng), plan)
     near = whole_networks.near(space, budget_ms(space, first, asked), asked.seed)
@@ -179,39 +177,31 @@ def fresh(space: SearchSpace, model: LatencyModel, asked: argparse.Namespace) ->
 def measured(
     device: Device, space: SearchSpace, archs: Archs, asked: argparse.Namespace, parts: Path
 ) -> Floats:
-    """Medians of each network, kinds mixed: (passes, n) milliseconds, NaN where a pass was not needed."""
-    path, n = parts / "fresh.jsonl", len(archs)
-    passes = np.full((PASSES, n), np.nan)
-    for row in read_rows(path):
-        passes[row["pass"], row["network"]] = row["median_ms"]
-    for number in range(PASSES):
-        order = np.random.default_rng([asked.seed, 4, number]).permutation(n)
-        unsure = np.ones(n, dtype=bool) if number < 2 else _unsure(passes[:number])
-        left = [int(i) for i in order if unsure[i] and np.isnan(passes[number, i])]
-        for start in range(0, len(left), 4):
-            batch = left[start : start + 4]
-            samples = measure_architectures(
-                device, space, archs[batch], rounds=asked.rounds, seconds=asked.seconds
-            )
-            for i, one in zip(batch, samples, strict=True):
-                row = {"pass": number, "network": i, "median_ms": one.median_ms, "spread": one.spread}
-                append_row(path, {**row, "unstable": one.unstable})
-                passes[number, i] = one.median_ms
-    return passes
+    """Medians of each network, kinds mixed: (passes, n) milliseconds."""
+    path, n = parts / "fresh.json", len(archs)
+    if not path.exists():
+        orders = [np.random.default_rng([asked.seed, 4, number]).permutation(n) for number in range(PASSES)]
+        batches = Batches(device, space, plan_of(asked))
+        for order in orders:
+            for start in range(0, n, BATCH):
+                medians = batches.medians(archs[order[start : start + BATCH]])
+        passes = np.empty((PASSES, n))
+        for number, order in enumerate(orders):
+            passes[number, order] = medians[number * n : (number + 1) * n]
+        write_json(path, passes.tolist())
+    return np.array(read_json(path))
 
 
-def _unsure(passes: Floats) -> npt.NDArray[np.bool_]:
-    """Networks whose two best medians do not agree."""
-    best, second = np.sort(passes, axis=0)[:2]
-    unsure: npt.NDArray[np.bool_] = second > AGREEMENT * best
-    return unsure
+def plan_of(asked: argparse.Namespace) -> Plan:
+    """How whole networks are measured."""
+    return Plan(asked.networks, asked.error, asked.rounds, asked.seconds)
 
 
 def judged(
     space: SearchSpace, table: LatencyTable, model: LatencyModel, archs: Archs, passes: Floats
 ) -> dict[str, Any]:
     """Errors of each way to predict, against the better pass; everything by part."""
-    truth = np.nanmin(passes, axis=0)
+    truth = passes.min(axis=0)
     fitted, seen = np.array(model.archs), np.array(model.measured_ms)
     summed, known = table.predict(space, archs), table.predict(space, fitted)
     factor = float(np.median(seen / known))
@@ -237,7 +227,7 @@ def judged(
         "interval_width": float(np.median((high - low) / predictions["ours"])),
         "belief": {name: value**0.5 for name, value in model.belief.variances.items()},
         "noise": model.belief.noise,
-        "measured_ms": [[None if np.isnan(ms) else ms for ms in one] for one in passes.tolist()],
+        "measured_ms": passes.tolist(),
         "predicted_ms": predictions["ours"].tolist(),
         "table_ms": summed.tolist(),
     }

@@ -5,12 +5,14 @@ from hurricane.devices.measuring import measure
 from hurricane.devices.naming import DeviceStatus, list_devices, open_device
 from hurricane.devices.profiling import bench_model, measure_architecture, measure_architectures, profile
 from hurricane.devices.protocol import Device, Pictures, Session
+from hurricane.devices.watching import Watched
 
 __all__ = [
     "Device",
     "DeviceStatus",
     "Pictures",
     "Session",
+    "Watched",
     "bench_model",
     "check_device",
     "list_devices",

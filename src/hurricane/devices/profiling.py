@@ -10,6 +10,7 @@ import numpy as np
 from hurricane import ops
 from hurricane.devices.measuring import measure
 from hurricane.devices.protocol import Device, Session
+from hurricane.devices.watching import Watched
 from hurricane.errors import ConfigError, ModelError, OperatorError
 from hurricane.export import random_architecture, random_network
 from hurricane.latency import LatencyTable, Samples
@@ -18,10 +19,12 @@ from hurricane.space import SearchSpace
 
 # Operators that are interleaved; with stacks of four they hold at most some hundred megabytes.
 GROUP = 16
-# A weight file of the largest networks has hundreds of megabytes; so many are held at once.
-NETWORKS_AT_ONCE = 4
+# A weight file of the largest networks has hundreds of megabytes; so many are held at once: four and a witness.
+NETWORKS_AT_ONCE = 5
 # What is left of a timing after the call's overhead may be nothing; a thing that runs costs at least this.
 LEAST_MS = 1e-5
+# Times that operators timed in a slow spell are timed at most.
+MOST_TIMINGS = 3
 # Passes one pixel on: what a call costs whatever it computes.
 _EMPTY = OpSpec("skip", 1, 1, 1, 1)
 
@@ -63,15 +66,24 @@ def profile(
     report = progress or _nobody
     report(len(rows) + len(refused), len(specs))
     overhead_ms = _overhead_ms(device, rounds, seconds)
-    for start in range(0, len(left), GROUP):
-        group = {same[0]: same for same in left[start : start + GROUP]}
-        timed, failed = _time_group(device, list(group), rounds, seconds, stack, overhead_ms)
-        fresh = {twin: samples for spec, samples in timed.items() for twin in group[spec]}
-        refused.update({twin: reason for spec, reason in failed.items() for twin in group[spec]})
+    groups = _Groups(device, [same[0] for same in left], rounds, seconds, stack)
+    twins = {same[0]: same for same in left}
+
+    def told(number: int) -> None:
+        fresh = {}
+        for spec, samples in groups.timed(number).items():
+            fresh.update(dict.fromkeys(twins[spec], _each(samples, _copies(spec, stack), overhead_ms)))
         rows.update(fresh)
         if on_rows is not None:
             on_rows(fresh)
+
+    for number in range(len(groups)):
+        groups.watched.add()
+        refused.update({twin: why for spec, why in groups.failed.items() for twin in twins[spec]})
+        told(number)
         report(len(rows) + len(refused), len(specs))
+    for number in groups.watched.settle():
+        told(number)
     provenance = {
         **device.facts(),
         "device": device.name,
@@ -109,25 +121,45 @@ def _nobody(done: int, total: int) -> None:
     return None
 
 
-def _time_group(
-    device: Device, specs: Sequence[OpSpec], rounds: int, seconds: float, stack: int, overhead_ms: float
-) -> tuple[dict[OpSpec, Samples], dict[OpSpec, str]]:
-    """What was timed, and why the rest could not be."""
-    sessions: dict[OpSpec, Session] = {}
-    failed: dict[OpSpec, str] = {}
-    for spec in specs:
-        try:
-            session = _session(device, (spec,) * _copies(spec, stack))
-            session.time(1)  # some runtimes load what they cannot run
-            sessions[spec] = session
-        except (ModelError, OperatorError) as error:
-            failed[spec] = str(error)
-    measured = measure(list(sessions.values()), rounds=rounds, seconds=seconds)
-    each = {
-        spec: _each(samples, _copies(spec, stack), overhead_ms)
-        for spec, samples in zip(sessions, measured, strict=True)
-    }
-    return each, failed
+class _Groups:
+    """Operators in groups that are timed at once, beside a witness: the first operator that loads.
+
+    failed : why operators could not be timed.
+    """
+
+    def __init__(
+        self, device: Device, specs: Sequence[OpSpec], rounds: int, seconds: float, stack: int
+    ) -> None:
+        self._device, self._rounds, self._seconds, self._stack = device, rounds, seconds, stack
+        self._groups = [list(specs[start : start + GROUP]) for start in range(0, len(specs), GROUP)]
+        self._witness: Session | None = None
+        self.failed: dict[OpSpec, str] = {}
+        self.watched = Watched(self._measured, MOST_TIMINGS)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def timed(self, number: int) -> dict[OpSpec, Samples]:
+        """Samples of a group's stacks as they count by now."""
+        return dict(zip(self._loading(number), self.watched.samples(number), strict=True))
+
+    def _loading(self, number: int) -> list[OpSpec]:
+        return [spec for spec in self._groups[number] if spec not in self.failed]
+
+    def _measured(self, number: int) -> tuple[list[Samples], Samples]:
+        sessions = []
+        for spec in self._loading(number):
+            try:
+                session = _session(self._device, (spec,) * _copies(spec, self._stack))
+                session.time(1)  # some runtimes load what they cannot run
+                sessions.append(session)
+            except (ModelError, OperatorError) as error:
+                self.failed[spec] = str(error)
+        if self._witness is None:
+            self._witness = next(iter(sessions), None)
+        watched = [] if self._witness is None else [self._witness]
+        samples = measure([*sessions, *watched], rounds=self._rounds, seconds=self._seconds)
+        return (samples[: len(sessions)], samples[-1]) if watched else ([], Samples((0.0,)))
 
 
 def _copies(spec: OpSpec, stack: int) -> int:

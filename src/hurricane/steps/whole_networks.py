@@ -3,16 +3,15 @@
 Used by the step `specialize` and by `benchmarks/latency.py`, so that what is judged there is what a run does.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hurricane.devices import Device, measure_architectures
+from hurricane.devices import Device, Watched, measure_architectures
 from hurricane.errors import InfeasibleBudget
-from hurricane.latency import CostModel, Floats
+from hurricane.latency import CostModel, Floats, Samples
 from hurricane.latency_model import LatencyModel, fit_latency, informative
 from hurricane.search import sample
 from hurricane.space import Archs, SearchSpace
@@ -25,10 +24,6 @@ CANDIDATES = 400
 # Turns that a whole network has, for each of an operator's: making and loading it takes longer than running it, and
 # noise of some runtimes (OpenVINO int8: 4 % from second to second) is averaged out over turns.
 TURNS = 3
-# A batch beside which the witness was so much slower than usual is measured again.
-SLOW = 1.05
-ATTEMPTS = 5
-PAUSE_SECONDS = 1.0
 # Whole networks are measured in this part of the budget: the correction must hold where it is used.
 NEAR_BUDGET = (0.75, 1.15)
 
@@ -97,7 +92,7 @@ def corrected(
     candidates : architectures like those that will have to be predicted, given the model so far.
     on_measured : told how many networks are measured by now.
     """
-    model, watched = first, _Watched(device, space, plan)
+    model, batches = first, Batches(device, space, plan)
     held_out: list[HeldOut] = []
     archs, before = np.empty((0, len(space.layers)), dtype=np.int64), np.empty(0)
     if first.space == space:
@@ -109,7 +104,7 @@ def corrected(
         batch = informative(model, space, fresh, min(BATCH, plan.networks - len(archs)))
         predicted, summed = model.predict(space, batch), table.predict(space, batch)
         bounds, known = model.interval(space, batch), len(model.archs)
-        medians = watched.medians(batch)
+        medians = batches.medians(batch)
         rows = zip(batch, summed, predicted, bounds, strict=True)
         held_out += [
             HeldOut(space.names(arch), float(t), float(p), float(low), float(high), np.nan, known)
@@ -122,49 +117,31 @@ def corrected(
     return model, tuple(held_out)
 
 
-class _Watched:
-    """Measures batches beside a witness, the first network of all: where that one is slower than usual, the device is.
-
-    Such a batch is measured again, after a pause where it was the last one, and of each network the fastest median
-    counts: other work on the machine only ever makes slower.
-    """
+class Batches:
+    """Whole networks measured batch by batch, beside a witness, the first network of all (`devices.Watched`)."""
 
     def __init__(self, device: Device, space: SearchSpace, plan: Plan) -> None:
         self._device, self._space, self._plan = device, space, plan
         self._batches: list[Archs] = []
-        self._medians: list[Floats] = []
-        self._witness_ms: list[float] = []
+        self._watched = Watched(self._measured)
 
     def medians(self, batch: Archs) -> Floats:
         """Milliseconds of a batch and of all before it, measured again where that turned out to be due: (n,)."""
         self._batches.append(batch)
-        self._medians.append(np.full(len(batch), np.inf))
-        self._witness_ms.append(np.inf)
-        # The first batch of all is measured twice: nothing is known yet.
-        for _ in range(2 if len(self._batches) == 1 else 1):
-            self._measure(len(self._batches) - 1)
-        for attempt in range(ATTEMPTS):
-            usual = min(self._witness_ms)
-            due = [n for n, witness in enumerate(self._witness_ms) if witness > SLOW * usual]
-            if not due:
-                break
-            if attempt:
-                time.sleep(PAUSE_SECONDS)
-            for number in due:
-                self._measure(number)
-        return np.concatenate(self._medians)
+        self._watched.add()
+        self._watched.settle()
+        every = range(len(self._watched))
+        return np.array([one.median_ms for number in every for one in self._watched.samples(number)])
 
-    def _measure(self, number: int) -> None:
-        samples = measure_architectures(
+    def _measured(self, number: int) -> tuple[list[Samples], Samples]:
+        *samples, witness = measure_architectures(
             self._device,
             self._space,
             np.concatenate([self._batches[number], self._batches[0][:1]]),
             rounds=TURNS * self._plan.rounds,
             seconds=self._plan.seconds,
         )
-        *now, witness = [one.median_ms for one in samples]
-        self._medians[number] = np.minimum(self._medians[number], now)
-        self._witness_ms[number] = min(self._witness_ms[number], witness)
+        return samples, witness
 
 
 def near(space: SearchSpace, budget_ms: float, seed: int) -> Candidates:
