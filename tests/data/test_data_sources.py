@@ -120,8 +120,8 @@ def test_every_mode_becomes_rgb(mode):
         assert np.abs(pixels.reshape(-1, 3).mean(axis=0) - (200, 30, 60)).max() < 12
 
 
-def test_transparent_pictures_lie_on_white():
-    assert picture_array(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), 8).min() == 255
+def test_transparency_is_left_out():
+    assert picture_array(Image.new("RGBA", (8, 8), (9, 0, 0, 0)), 8)[0, 0].tolist() == [9, 0, 0]
 
 
 def test_exif_rotation_is_undone(tmp_path):

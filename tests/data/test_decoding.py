@@ -60,8 +60,8 @@ def test_a_picture_turned_by_exif_reads_like_the_upright_one(tmp_path: Path, ori
         (uniform("CMYK", (0, 255, 255, 0)), "tif", (255, 0, 0)),
         (uniform("LA", (40, 255)), "png", (40, 40, 40)),
         (uniform("RGBA", (10, 20, 30, 255)), "webp", None),
-        (uniform("RGBA", (0, 0, 0, 0)), "png", (255, 255, 255)),
-        (uniform("LA", (0, 0)), "png", (255, 255, 255)),
+        (uniform("RGBA", (9, 0, 0, 0)), "png", (9, 0, 0)),
+        (uniform("LA", (7, 0)), "png", (7, 7, 7)),
         (uniform("I;16", 0x8000), "png", (127, 127, 127)),
         (uniform("I;16", 255), "tif", (0, 0, 0)),  # dark, not an 8-bit white
         (uniform("I", 0xFFFF), "pgm", (255, 255, 255)),
@@ -83,9 +83,9 @@ def test_every_mode_of_picture_becomes_rgb(
         assert (pixels == expected).all()
 
 
-def test_a_colour_that_stands_for_transparent_lies_on_white(tmp_path: Path) -> None:
+def test_a_colour_that_stands_for_transparent_is_a_colour(tmp_path: Path) -> None:
     path = saved(uniform("RGB", (1, 2, 3)), tmp_path / "keyed.png", transparency=(1, 2, 3))
-    assert (read_picture(path, SIZE) == 255).all()
+    assert (read_picture(path, SIZE) == (1, 2, 3)).all()
 
 
 @given(width=st.integers(1, 60), height=st.integers(1, 60), size=st.integers(1, 40))
@@ -113,6 +113,22 @@ def test_the_delivered_example_prepares_pictures_to_the_same_pixels(
     shipped = prepare(str(path), SIZE, SIZE)
     ours = read_picture(path, SIZE).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
     assert np.array_equal(shipped, ours)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "I;16"])
+def test_the_delivered_example_prepares_every_mode_to_the_same_pixels(tmp_path: Path, mode: str) -> None:
+    rng = np.random.default_rng(3)
+    image = Image.fromarray(rng.integers(0, 256, (14, 11, 4), dtype=np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, (14, 11), dtype=np.uint16))
+    elif mode == "P":
+        image = image.convert("RGB").quantize(8)
+        image.info["transparency"] = 3
+    else:
+        image = image.convert(mode)
+    path = saved(image, tmp_path / "a.png")
+    ours = read_picture(path, SIZE).transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
+    assert np.array_equal(prepare(str(path), SIZE, SIZE), ours)
 
 
 def test_damaged_exif_does_not_spoil_a_whole_picture(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class Batch:
 def picture_array(image: "Image.Image", size: int) -> Images:
     """A picture as (size, size, 3) uint8: EXIF-transposed, RGB, short side scaled to cover, centre crop.
 
-    Scaling is PIL's bilinear. Transparent pictures lie on white; grey of 16 bits is scaled to 8, and so are
-    floats, whose white is the smallest of 1, 255 and 65,535 that holds them all.
+    Scaling is PIL's bilinear. Transparency is left out, as whoever runs the delivered model does. Grey of 16 bits is
+    scaled to 8, and so are floats, whose white is the smallest of 1, 255 and 65,535 that holds them all.
     Raises ValueError where the picture is too long and thin to be scaled.
     """
     from PIL import Image
@@ -84,10 +84,6 @@ def _rgb(image: "Image.Image") -> "Image.Image":
         if image.mode == "F":
             white = next((w for w in (1.0, 255.0) if values.max() <= w), white)
         return Image.fromarray(np.clip(values / white * 255, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white_ground = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white_ground, layered).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

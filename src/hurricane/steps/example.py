@@ -14,7 +14,10 @@ HERE = Path(__file__).parent
 
 def prepare(path: str, height: int, width: int) -> npt.NDArray[np.float32]:
     """A picture file as (1, 3, H, W) float32 in [0, 1]."""
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # grey of 16 bits, of which RGB would keep the darkest only
+        image = Image.fromarray((np.asarray(image) / 65535 * 255).clip(0, 255).astype(np.uint8))
+    image = image.convert("RGB")
     scale = max(width / image.width, height / image.height)
     size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
     image = image.resize(size, Image.Resampling.BILINEAR)
