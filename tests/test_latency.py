@@ -28,13 +28,30 @@ def test_a_narrowing_is_priced_by_layer_and_name():
     assert table.predict(narrow, [[0, 0, 0], [0, 1, 0]]).tolist() == [423, 413]
 
 
+def test_costs_of_other_layers_are_no_prices():
+    space = small_space()
+    table = hn.LatencyTable.from_costs(space, [[1, 2, 3], [10, 20, 30], [100, 200, 300, 400]])
+    shorter = hn.SearchSpace(space.layers[:1], 8, 2, space.stem_channels, space.stem_stride, 8)
+    with pytest.raises(LatencyError, match="costs of 3 layers, not of 1"):
+        table.predict(shorter, [[0]])
+
+
 @pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf")])
 def test_a_cost_that_is_no_cost_is_refused(cost):
     with pytest.raises(LatencyError, match="mb_k3_e3 at layer 0"):
         hn.LatencyTable.from_costs(small_space(), [[1, cost, 3], [1, 2, 3], [1, 2, 3, 4]])
 
 
-@pytest.mark.parametrize("costs", [[[1, 2, 3]], [[1, 2], [1, 2, 3], [1, 2, 3, 4]]])
+@pytest.mark.parametrize(
+    "costs",
+    [
+        [[1, 2, 3]],
+        [[1, 2], [1, 2, 3], [1, 2, 3, 4]],
+        [[1, None, 3], [1, 2, 3], [1, 2, 3, 4]],
+        [1, 2, 3],
+        None,
+    ],
+)
 def test_missing_costs_are_refused(costs):
     with pytest.raises(LatencyError):
         hn.LatencyTable.from_costs(small_space(), costs)
@@ -66,7 +83,23 @@ def test_a_saved_table_is_read_back_whole(tmp_path):
     assert hn.LatencyTable.load(tmp_path / "table.json") == table
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 99, "rows": []}'])
+GIVEN = '{"format": 1, "provenance": {}, "rows": [], "unsupported": [], '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 1}',
+        '{"format": 99, "rows": []}',
+        GIVEN + '"given": [{"skip": -1}], "given_fixed_ms": 0}',
+        GIVEN + '"given": [{"skip": "x"}], "given_fixed_ms": 0}',
+        GIVEN + '"given": [1], "given_fixed_ms": 0}',
+        GIVEN + '"given": null, "given_fixed_ms": NaN}',
+    ],
+)
 def test_a_damaged_table_is_an_error_that_names_the_file(tmp_path, text):
     path = tmp_path / "table.json"
     path.write_text(text)

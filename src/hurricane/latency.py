@@ -119,23 +119,32 @@ class LatencyTable:
         A cost belongs to (layer, choice): equal operators at different layers may cost differently.
         Raises LatencyError where a cost is missing, negative or not a number.
         """
-        if len(costs_ms) != len(space.layers):
-            raise LatencyError(f"costs for {len(costs_ms)} layers given; the space has {len(space.layers)}")
+        try:
+            numbers = [[float(cost) for cost in layer] for layer in costs_ms]
+            fixed_ms = float(fixed_ms)
+        except (TypeError, ValueError) as error:
+            raise LatencyError(
+                f"costs are one number for each choice of each layer, milliseconds ({error})"
+            ) from error
+        if len(numbers) != len(space.layers):
+            raise LatencyError(f"costs for {len(numbers)} layers given; the space has {len(space.layers)}")
         given = []
-        for number, (layer, costs) in enumerate(zip(space.layers, costs_ms, strict=True)):
+        for number, (layer, costs) in enumerate(zip(space.layers, numbers, strict=True)):
             if len(costs) != len(layer.choices):
                 raise LatencyError(
                     f"layer {number} has {len(layer.choices)} choices but {len(costs)} costs were given"
                 )
-            pairs = dict(zip(layer.choices, map(float, costs), strict=True))
+            pairs = dict(zip(layer.choices, costs, strict=True))
             for choice, cost in pairs.items():
                 _check_cost(cost, f"{choice} at layer {number}")
             given.append(pairs)
-        _check_cost(float(fixed_ms), "what is fixed")
-        return LatencyTable(given=tuple(given), given_fixed_ms=float(fixed_ms))
+        _check_cost(fixed_ms, "what is fixed")
+        return LatencyTable(given=tuple(given), given_fixed_ms=fixed_ms)
 
     def costs(self, space: SearchSpace) -> AdditiveCosts:
         """Costs of the choices of a space; LatencyError naming the operator that was never timed."""
+        if self.given is not None and len(self.given) != len(space.layers):
+            raise LatencyError(f"the table has costs of {len(self.given)} layers, not of {len(space.layers)}")
         layers = [
             np.array([self.cost_of(number, layer.spec(choice)) for choice in layer.choices])
             for number, layer in enumerate(space.layers)
@@ -185,27 +194,36 @@ class LatencyTable:
         """The table written by `save`; LatencyError where the file is missing, damaged or too new."""
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
-            if document["format"] > FORMAT:
-                raise LatencyError(f"{path} was written by a newer Hurricane; upgrade to read it")
-            rows = {}
-            for row in document["rows"]:
-                spec = _spec(row)
-                rows[spec] = samples_from_json(row)
-                _check_cost(rows[spec].median_ms, str(spec))
-            given = document["given"]
-            return LatencyTable(
-                rows=rows,
-                provenance=document["provenance"],
-                unsupported={_spec(row): row["reason"] for row in document["unsupported"]},
-                given=None if given is None else tuple(given),
-                given_fixed_ms=document["given_fixed_ms"],
-            )
+            newer = document["format"] > FORMAT
+            table = LatencyTable() if newer else _table(document)
         except OSError as error:
             raise LatencyError(f"the latency table {path} cannot be read: {error.strerror}") from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, LatencyError) as error:
             raise LatencyError(
                 f"the latency table {path} is damaged ({error}); delete it and profile again"
             ) from error
+        if newer:
+            raise LatencyError(f"{path} was written by a newer Hurricane; upgrade to read it")
+        return table
+
+
+def _table(document: Mapping[str, Any]) -> LatencyTable:
+    """The table of what `save` writes; LatencyError, or whatever plain values raise, where it is something else."""
+    rows = {_spec(row): samples_from_json(row) for row in document["rows"]}
+    given, fixed_ms = document["given"], float(document["given_fixed_ms"])
+    if given is not None:
+        given = tuple({str(name): float(cost) for name, cost in layer.items()} for layer in given)
+    for spec, samples in rows.items():
+        _check_cost(samples.median_ms if samples.values_ms else math.nan, str(spec))
+    for cost in (fixed_ms, *(cost for layer in given or () for cost in layer.values())):
+        _check_cost(cost, "what was given")
+    return LatencyTable(
+        rows=rows,
+        provenance=dict(document["provenance"]),
+        unsupported={_spec(row): row["reason"] for row in document["unsupported"]},
+        given=given,
+        given_fixed_ms=fixed_ms,
+    )
 
 
 def _spec(row: Mapping[str, Any]) -> OpSpec:
