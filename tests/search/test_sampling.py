@@ -221,3 +221,9 @@ def test_an_infinite_budget_still_has_a_lower_bound() -> None:
     for highest in (None, math.inf):
         drawn = hn.sample(space, 20_000, cost=table, max_ms=highest, min_ms=lowest)
         assert_uniform(drawn, archs[cost >= lowest])
+
+
+@pytest.mark.parametrize("bounds", [{"max_ms": 3.0}, {"min_ms": 1.0}])
+def test_bounds_without_costs_are_an_error(bounds: dict[str, float]) -> None:
+    with pytest.raises(HurricaneError, match="nothing that prices"):
+        hn.sample(hn.preset("tiny", 8, 2), 3, **bounds)

@@ -161,8 +161,8 @@ def sample(
 ) -> Archs:
     """`n` architectures (n, layers), independent, with replacement, uniform over exactly what fits.
 
-    cost : prices the space; max_ms, min_ms : bounds of the cost, milliseconds, both included. Without a cost or
-    a maximum the draw is uniform over the whole space. Raises InfeasibleBudget where nothing fits.
+    cost : prices the space; max_ms, min_ms : bounds of the cost, milliseconds, both included. Without bounds the draw
+    is uniform over the whole space. Raises InfeasibleBudget where nothing fits.
     """
     if n < 0:
         raise HurricaneError(f"{n} architectures cannot be drawn; ask for at least 0")
@@ -176,6 +176,8 @@ def sampler_of(
 ) -> Sampler | None:
     """The sampler of a budget, or None where nothing bounds the cost; InfeasibleBudget where nothing fits."""
     highest = math.inf if max_ms is None else max_ms
+    if cost is None and (highest < math.inf or min_ms > 0):
+        raise HurricaneError("bounds are given but nothing that prices; give cost, a latency table or model")
     if cost is None or (highest == math.inf and min_ms <= 0):
         return None
     return Sampler(space, cost.costs(space), highest, min_ms)
