@@ -63,6 +63,13 @@ def test_a_choice_that_does_not_exist_is_refused():
         small_space(("sep_k4",))
 
 
+@pytest.mark.parametrize("size", [0, 32.5, 32.0, "32"])
+def test_a_size_that_is_no_whole_number_is_refused(size):
+    layer = hn.LayerSpec(8, 8, 1, 32, ("sep_k3",))
+    with pytest.raises(SpaceError, match="whole number"):
+        hn.SearchSpace((layer,), size, 2, stem_channels=8, stem_stride=1, head_channels=8)
+
+
 @pytest.mark.parametrize("bad", [[[0, 0]], [[0, 0, 9]], [[-1, 0, 0]], [[0.5, 0, 0]]])
 def test_architectures_that_do_not_fit_are_refused(bad):
     with pytest.raises(SpaceError):

@@ -64,8 +64,9 @@ class SearchSpace:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         for name in ("image_size", "classes", "stem_channels", "stem_stride", "head_channels"):
-            if getattr(self, name) < 1:
-                raise SpaceError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise SpaceError(f"{name} is {value!r}; it must be a whole number of at least 1")
         if not self.layers:
             raise SpaceError("a search space needs at least one searched layer")
         channels, size = self.stem_channels, self.stem.out_size
