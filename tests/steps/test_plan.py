@@ -107,6 +107,13 @@ def test_nothing_changes_as_fast_as_planned_or_without_a_limit(tmp_path):
     assert plan.revised(free, PLANNED, SPEED, epochs(1), 1e6, LEFT) == PLANNED
 
 
+def test_another_budget_is_planned_anew(tmp_path):
+    job = job_with_limit(tmp_path / "run", 60)
+    before = plan.key(job)
+    job.run.finish("space", "made for a budget")
+    assert plan.key(job) != before
+
+
 def test_a_length_that_was_given_stands(tmp_path):
     job = job_with_limit(tmp_path / "run", 60, "retrain.epochs=40")
     assert plan.revised(job, PLANNED, SPEED, epochs(200), 50.0, ("retrain",)).retrain == 40

@@ -16,6 +16,7 @@ from hurricane.nn import Supernet
 from hurricane.runs import digest
 from hurricane.search import sample
 from hurricane.space import Archs
+from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.batches import tensor_of
 from hurricane.train.loop import PRECISIONS, Recipe, train
@@ -255,10 +256,13 @@ def _room(limit_s: float, spent_s: float) -> float:
 
 
 def key(job: Job) -> str:
-    """Hash of everything that lengths follow from; None of it is measured."""
-    config = job.config
+    """Hash of everything that lengths follow from: settings, pictures, and the space that a budget led to."""
+    config, record = job.config, job.run.record(space_step.NAME)
     sections = [config.supernet, config.search, config.run]
-    return digest([*(s.model_dump(mode="json") for s in sections), config.retrain.epochs, job.data_key])
+    space = None if record is None else record["key"]
+    return digest(
+        [*(s.model_dump(mode="json") for s in sections), config.retrain.epochs, job.data_key, space]
+    )
 
 
 def spent_seconds(job: Job, commands: Sequence[str]) -> float:
