@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,7 @@ from hurricane.errors import ConfigError
 from hurricane.ops import OPERATORS
 
 Auto = Literal["auto"]
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -64,7 +65,7 @@ class SpecializeSection(Section):
     keep: int = Field(5, ge=1)
     capacity: Literal["bending", "product", "sum"] = "bending"
     price: Literal["absolute", "relative"] = "relative"
-    beta: float | Auto = "auto"
+    beta: Annotated[float, Field(ge=0)] | Auto = "auto"
 
 
 class SupernetSection(Section):
@@ -76,10 +77,10 @@ class SupernetSection(Section):
     """
 
     stages: Literal[1, 2] = 2
-    later_layers: int | Auto = "auto"
+    later_layers: Positive | Auto = "auto"
     warm_up: float = Field(0.25, ge=0, lt=1)
     grow: bool = True
-    epochs: int | Auto = "auto"
+    epochs: Positive | Auto = "auto"
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -94,8 +95,8 @@ class SearchSection(Section):
     margin: share of the budget kept free, so that noise of the device does not break the promise.
     """
 
-    evaluations: int | Auto = "auto"
-    random_evaluations: int | Auto = "auto"
+    evaluations: Positive | Auto = "auto"
+    random_evaluations: Annotated[int, Field(ge=0)] | Auto = "auto"
     window: float = Field(0.9, ge=0, lt=1)
     margin: float = Field(0.02, ge=0, lt=0.5)
     recalibration_pictures: int = Field(256, ge=16)
@@ -111,9 +112,9 @@ class RetrainSection(Section):
 
     start: Literal["supernet", "scratch"] = "supernet"
     inherited: float = Field(0.4, gt=0, le=1)
-    epochs: int | Auto = "auto"
+    epochs: Positive | Auto = "auto"
     batch_size: int = Field(64, ge=2)
-    learning_rate: float | Auto = "auto"
+    learning_rate: Annotated[float, Field(gt=0)] | Auto = "auto"
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
@@ -133,7 +134,7 @@ class RunSection(Section):
 
     seed: int = Field(0, ge=0)
     time_limit_s: float = Field(0.0, ge=0)
-    threads: int | Auto = "auto"
+    threads: Positive | Auto = "auto"
 
 
 class Config(Section):
@@ -162,7 +163,7 @@ def checked(values: Mapping[str, Any]) -> Config:
         raise ConfigError(f"{name} cannot be {_shown(first)}: {first['msg'].lower()}") from error
 
 
-_UNION_TAGS = {"int", "float", "bool", "literal['auto']"}
+_UNION_TAGS = {"int", "float", "bool", "constrained-int", "constrained-float", "literal['auto']"}
 
 
 def _shown(error: Any) -> str:
