@@ -285,6 +285,19 @@ def test_a_dry_run_tells_the_steps_and_writes_nothing(cli, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_without_a_command_the_help_is_shown(cli):
+    status, out, err = cli()
+    assert (status, err) == (0, "")
+    assert "Usage: hurricane" in out
+
+
+def test_starting_weights_that_are_none_are_told_at_once(cli, tmp_path):
+    (tmp_path / "w.safetensors").write_text("none")
+    status, _, err = cli(*run_words(tmp_path / "run", "--init", tmp_path / "w.safetensors"))
+    assert_sentence(status, err, "cannot be read as safetensors")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_option_is_a_sentence(cli):
     status, _, err = cli("run", "--fast")
     assert_sentence(status, err, "--fast")

@@ -16,7 +16,7 @@ from typing import Any
 from hurricane import config as config_file
 from hurricane import devices
 from hurricane.config import Config
-from hurricane.errors import ConfigError, HurricaneError, RunError
+from hurricane.errors import ConfigError, HurricaneError, ModelError, RunError
 from hurricane.runs import RUN_FILE, Run, write_text
 from hurricane.space import SKELETONS
 from hurricane.steps import feasibility, profile, specialize
@@ -73,6 +73,7 @@ def start(folder: Path, config: Config, view: View, *, command: str, settings: S
 
 def _created(folder: Path, config: Config, view: View, command: str) -> Job:
     existed = folder.exists()
+    _check_init(config.retrain.init)
     identity = _identity(Job(Run(folder), config, view))
     created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     run = Run.create(folder, {"created": created, "commands": [command], "identity": identity, "seconds": {}})
@@ -92,6 +93,20 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
             folder.rmdir()
         raise
     return job
+
+
+def _check_init(init: str) -> None:
+    """ModelError where starting weights are asked for that cannot be read: now, not after the profile."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if init:
+            with safe_open(init, framework="numpy"):
+                return
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"--init {init} cannot be read as safetensors ({error}); give a file of weights"
+        ) from error
 
 
 def ask_for_budget(config: Config, view: View) -> str:

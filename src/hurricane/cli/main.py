@@ -42,7 +42,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; exit status 2 for what the user can put right, 130 when interrupted."""
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         # typer turns an interruption into this status when it is not to exit by itself.
         if status == INTERRUPTED:
             raise KeyboardInterrupt
@@ -104,7 +104,7 @@ def run(
         "space.image_size": image_size,
         "run.seed": seed,
         "run.time_limit_s": None if time_limit is None else config_file.parse_time(time_limit),
-        "retrain.init": None if init is None else str(init),
+        "retrain.init": None if init is None else str(init.resolve()),
     }
     if init is not None and not init.is_file():
         raise ModelError(f"--init {init} is no file; give the safetensors file to start from")

@@ -98,6 +98,8 @@ def _corrected(
 
 
 def _in_words(held_out: tuple[HeldOut, ...]) -> str:
+    if not held_out:
+        return "latency model: corrected by whole networks of the full space, there are hardly any others"
     errors = np.array([one.error for one in held_out])
     return (
         f"latency model: {len(errors)} whole networks, each predicted before it was measured: median error "
