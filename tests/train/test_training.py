@@ -1,5 +1,7 @@
 """Training: repeatable, resumable after any epoch, and it learns."""
 
+import signal
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +171,27 @@ def test_scores_do_not_depend_on_the_number_of_workers():
         for workers in (1, 2)
     ]
     assert scores[0].tolist() == scores[1].tolist()
+
+
+def test_an_interrupted_scoring_ends_its_threads_before_it_ends(monkeypatch):
+    space, (pictures, labels) = small_space(), pictures_of()
+    begun, ended = [], []
+
+    def interrupted(*arguments):
+        begun.append(arguments)
+        if len(begun) == 2:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        recalibrate(*arguments)
+        ended.append(arguments)
+
+    monkeypatch.setattr("hurricane.train.scoring.recalibrate", interrupted)
+    scorer = path_scorer(
+        fresh(space), space, pictures, (pictures, labels), recalibration_pictures=64, rank_pictures=96, seed=0
+    )
+    archs = space.random(500, np.random.default_rng(0))
+    with pytest.raises(KeyboardInterrupt):
+        scorer(archs)
+    assert len(begun) == len(ended) < len(archs)
 
 
 def test_an_epoch_shows_every_picture_once():

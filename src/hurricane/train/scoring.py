@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
 
 import numpy as np
 import torch
@@ -88,15 +90,22 @@ class PathScorer:
     def __call__(self, archs: Archs) -> Floats:
         paths = self._models[0].space.translate(archs, self._space).tolist()
         workers = len(self._models)
+        turns = [paths[turn::workers] for turn in range(workers)]
+        stopped = Event()
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            shares = pool.map(self._scores, self._models, [paths[turn::workers] for turn in range(workers)])
+            try:
+                # Waited for here: where the pool's own end is interrupted, Python forgets threads that still run,
+                # and the process is aborted instead of ended.
+                shares = list(pool.map(partial(self._scores, stopped), self._models, turns))
+            finally:
+                stopped.set()
         scores = np.empty(len(paths))
         for turn, share in enumerate(shares):
             scores[turn::workers] = share
         return scores
 
-    def _scores(self, model: Supernet, paths: list[list[int]]) -> list[float]:
-        return [self._score(model, path) for path in paths]
+    def _scores(self, stopped: Event, model: Supernet, paths: list[list[int]]) -> list[float]:
+        return [self._score(model, path) for path in paths if not stopped.is_set()]
 
     def _score(self, model: Supernet, path: list[int]) -> float:
         recalibrate(model, path, self._calibration, self._precision)
