@@ -37,8 +37,9 @@ def test_a_newer_format_is_refused(run):
         Run.open(run.folder)
 
 
-def test_a_damaged_run_file_is_told(run):
-    run.path("run.json").write_text('{"format"')
+@pytest.mark.parametrize("text", ['{"format"', "[]", '{"format": 1}', '{"format": "x"}'])
+def test_a_damaged_run_file_is_told(run, text):
+    run.path("run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json"):
         Run.open(run.folder)
 

@@ -218,9 +218,17 @@ def states(job: Job) -> list[StepState]:
         elif module.key(job) != record["key"]:
             found.append(StepState(command, "stale", "its settings, or what it was made from, changed"))
             blocked = f"{command} comes first"
+        elif lost := _lost(job, module, record):
+            found.append(StepState(command, "missing", f"{lost} is gone"))
         else:
             found.append(StepState(command, "done", ""))
     return found
+
+
+def _lost(job: Job, module: ModuleType, record: dict[str, Any]) -> str:
+    """A file that a step left and that is there no more, or nothing; the name of the model depends on the device."""
+    files = (*module.FILES, *([record["model"]] if "model" in record else []))
+    return next((name for name in files if not job.run.path(*name.split("/")).is_file()), "")
 
 
 def perform(job: Job, command: str, *, force: bool = False) -> bool:
@@ -236,7 +244,7 @@ def perform(job: Job, command: str, *, force: bool = False) -> bool:
             f"{command} needs what {earlier} makes; run `hurricane {earlier} {job.run.folder}` first"
         )
     record = job.run.record(module.NAME)
-    if record is not None and record["key"] == key_now and not force:
+    if record is not None and record["key"] == key_now and not force and not _lost(job, module, record):
         return False
     started = time.monotonic()
     module.perform(job)

@@ -140,11 +140,16 @@ class Run:
             raise RunError(
                 f"{folder} is no run of Hurricane (it has no {RUN_FILE}); `hurricane run` makes one"
             )
-        facts = read_json(folder / RUN_FILE)
-        if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
-            raise RunError(f"{folder / RUN_FILE} is damaged; choose a new folder for the run")
-        if facts["format"] > FORMAT:
+        try:
+            facts = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+            newer = facts["format"] > FORMAT
+            whole = newer or (isinstance(facts["decisions"], dict) and isinstance(facts["identity"], dict))
+        except (OSError, ValueError, KeyError, TypeError):
+            newer = whole = False
+        if newer:
             raise RunError(f"{folder} was written by a newer Hurricane; upgrade to go on with it")
+        if not whole:
+            raise RunError(f"{folder / RUN_FILE} is damaged; choose a new folder for the run")
         return Run(folder)
 
     def path(self, *parts: str) -> Path:

@@ -120,6 +120,34 @@ def test_every_step_is_done_and_stays_done(finished):
     assert {p: p.stat().st_mtime_ns for p in job.run.folder.rglob("record.json")} == before
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("report", "report.html"), ("verify", "verify/verdict.json"), ("export", "export/model.onnx")],
+)
+def test_what_was_removed_is_missing_and_made_again(finished, command, name):
+    job, _ = finished
+    path = job.run.path(*name.split("/"))
+    before = path.read_bytes()
+    path.unlink()
+    states = {state.command: state for state in pipeline.states(job)}
+    assert (states[command].state, states[command].reason) == ("missing", f"{name} is gone")
+    assert [state.command for state in states.values() if state.state != "done"] == [command]
+    assert pipeline.perform(job, command)
+    assert len(path.read_bytes()) == pytest.approx(len(before), rel=0.01)
+
+
+def test_weights_that_are_damaged_are_a_sentence(finished):
+    job, _ = finished
+    path = job.run.path("retrain", "model.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    try:
+        with pytest.raises(RunError, match=r"model\.safetensors is missing or damaged"):
+            pipeline.perform(job, "export", force=True)
+    finally:
+        path.write_bytes(whole)
+
+
 def test_nothing_is_pickled(finished):
     job, _ = finished
     assert not [p for p in job.run.folder.rglob("*") if p.suffix in (".pt", ".pth", ".pkl", ".pickle")]

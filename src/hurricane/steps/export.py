@@ -16,6 +16,7 @@ from hurricane.steps.job import Job
 from hurricane.train.batches import tensor_of
 
 NAME = "export"
+FILES = ("export/labels.json", "export/preprocess.json", "export/example.py")
 # Largest difference of a logit, relative to the largest logit, that rounding explains (fp32).
 TOLERANCE = 1e-3
 # Root mean square of what quantisation adds to the logits, as a share of their standard deviation. Trained networks

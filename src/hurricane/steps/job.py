@@ -151,4 +151,8 @@ class Job:
     @property
     def latency_model(self) -> LatencyModel:
         """The latency model of the hardware-aware space, with what searching and verifying added to it."""
-        return LatencyModel.from_json(read_json(self.run.path("space", "latency_model.json")))
+        path = self.run.path("space", "latency_model.json")
+        try:
+            return LatencyModel.from_json(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error!r}); remove it and run again") from error

@@ -10,6 +10,7 @@ from hurricane.runs import append_row, digest, read_rows
 from hurricane.steps.job import Job
 
 NAME = "profile"
+FILES = ("profile/table.json",)
 
 
 def key(job: Job) -> str | None:

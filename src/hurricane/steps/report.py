@@ -29,6 +29,7 @@ from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 
 NAME = "report"
+FILES = ("report.html",)
 FORMAT = 2
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
 from hurricane.nn import FixedNetwork
 from hurricane.runs import append_row, digest
@@ -12,9 +11,10 @@ from hurricane.steps import plan, search, supernet
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, Recipe, train
 from hurricane.train.scoring import calibration_batches, recalibrate
-from hurricane.train.weights import save_tensors
+from hurricane.train.weights import load_weights, save_tensors
 
 NAME = "retrain"
+FILES = ("retrain/model.safetensors",)
 STATISTICS_PICTURES = 4096
 LEARNING_RATE = 0.1
 
@@ -102,7 +102,7 @@ def load(job: Job) -> FixedNetwork:
     record = job.run.record(NAME)
     assert record is not None
     network = network_of(job, record["finalist"]["architecture"])
-    network.load_state_dict(load_file(job.run.path(NAME, "model.safetensors")))
+    load_weights(job.run.path(NAME, "model.safetensors"), network)
     network.eval()
     return network
 

@@ -20,6 +20,7 @@ from hurricane.steps import plan, profile, stage_search, supernet
 from hurricane.steps.job import Job
 
 NAME = "search"
+FILES: tuple[str, ...] = ()
 ROUNDS = 3
 
 

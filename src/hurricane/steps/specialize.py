@@ -17,6 +17,7 @@ from hurricane.steps.job import Job
 from hurricane.steps.whole_networks import HeldOut, Plan
 
 NAME = "space"
+FILES = ("space/space.json", "space/judgement.json", "space/latency_model.json")
 FIRST_NETWORKS = 4
 # Raised when what the step writes can no longer be read by the steps after it.
 FORMAT = 2

@@ -20,9 +20,10 @@ from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, PathDraw, Recipe, train
-from hurricane.train.weights import save_tensors
+from hurricane.train.weights import load_weights, save_tensors
 
 NAME = "supernet"
+FILES = ("supernet/weights.safetensors",)
 # Epochs that tell how fast the machine is now.
 RECENT = 5
 
@@ -92,7 +93,7 @@ def last_stage(job: Job) -> stages.Stage:
 def load(job: Job) -> Supernet:
     """The trained supernet."""
     model = Supernet(job.small_space, job.pictures.mean, job.pictures.std)
-    model.load_state_dict(load_file(job.run.path(NAME, "weights.safetensors")))
+    load_weights(job.run.path(NAME, "weights.safetensors"), model)
     return model
 
 

@@ -12,6 +12,7 @@ from hurricane.steps.job import Job
 from hurricane.train.batches import tensor_of
 
 NAME = "verify"
+FILES = ("verify/verdict.json",)
 BATCH = 128
 
 
@@ -33,7 +34,7 @@ def perform(job: Job) -> None:
     assert model is not None
     assert finalist is not None
     assert key_now is not None
-    session = job.device.load(job.run.path(*model["model"].split("/")).read_bytes())
+    session = job.device.load(job.run.path(*model["model"].split("/")))
     section = job.config.verify
     with job.view.bar("measuring the exported model", 1) as bar:
         samples = measure([session], rounds=section.rounds, seconds=section.seconds)[0]

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from hurricane.errors import RunError
 from hurricane.runs import writing
 
 
@@ -26,3 +27,14 @@ def save_tensors(
         except SafetensorError as error:  # carries the system's error as text only
             number = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
             raise OSError(number, os.strerror(number)) from error
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Give a model the weights of a file that `save_tensors` wrote; RunError where it is missing or damaged."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RunError(
+            f"{path} is missing or damaged ({reason}); remove it and run again, which makes it anew"
+        ) from error
