@@ -107,6 +107,13 @@ def test_a_damaged_table_is_an_error_that_names_the_file(tmp_path, text):
         hn.LatencyTable.load(path)
 
 
+def test_a_profiled_table_that_is_read_back_predicts_the_same_to_the_last_digit(tmp_path):
+    space = small_space()
+    table = hn.profile(hn.open_device("simulated:cpu"), space)
+    table.save(tmp_path / "table.json")
+    assert hn.LatencyTable.load(tmp_path / "table.json") == table
+
+
 def test_a_fit_recovers_factor_and_offset():
     space = small_space()
     table = table_of(space)

@@ -238,7 +238,7 @@ def _check_cost(cost: float, what: str) -> None:
 def _samples_json(samples: Samples) -> dict[str, Any]:
     return {
         "median_ms": samples.median_ms,
-        "values_ms": [round(value, 7) for value in samples.values_ms],
+        "values_ms": list(samples.values_ms),
         "unstable": samples.unstable,
         "dropped": samples.dropped,
     }
