@@ -300,7 +300,17 @@ def _finalists(job: Job) -> list[Any]:
     return [] if record is None else list(record["finalists"])
 
 
+def verdict(job: Job) -> dict[str, Any] | None:
+    """What was verified of what the settings ask for now; None where that was not verified yet."""
+    record = job.run.record("verify")
+    if record is None:
+        return None
+    from hurricane.steps import verify
+
+    return dict(record["verdict"]) if record["key"] == verify.key(job) else None
+
+
 def exit_status(job: Job) -> int:
     """0 where the budget is kept or nothing was verified yet, 1 where it was missed."""
-    record = job.run.record("verify")
-    return 1 if record is not None and not record["verdict"]["within"] else 0
+    found = verdict(job)
+    return 1 if found is not None and not found["within"] else 0

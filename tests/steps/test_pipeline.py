@@ -168,6 +168,14 @@ def test_another_budget_keeps_the_profile_and_redoes_what_depends_on_it(finished
     assert states["specialize"] == states["train"] == states["verify"] == "stale"
 
 
+def test_a_verdict_of_an_earlier_budget_is_not_passed_off_as_one_of_this(finished):
+    job, _ = finished
+    assert pipeline.verdict(job)["budget_ms"] == 0.055
+    changed = Job(job.run, job.config.model_copy(update={"max_ms": 0.001}), SilentView())
+    assert pipeline.verdict(changed) is None
+    assert pipeline.exit_status(changed) == 0
+
+
 def test_another_recipe_redoes_only_the_retraining(finished):
     job, _ = finished
     changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01", "retrain.epochs=2"])

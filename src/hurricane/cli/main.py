@@ -167,8 +167,9 @@ def _view(quiet: bool) -> "View":
 
 
 def _print_outcome(job: "Job", as_json: bool) -> None:
-    record = job.run.record("verify")
-    verdict = record["verdict"] if record is not None else None
+    from hurricane import pipeline
+
+    verdict = pipeline.verdict(job)
     if as_json:
         print(json.dumps({"run": str(job.run.folder), "verdict": verdict}))
     elif verdict is not None:
