@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hurricane import ops
-from hurricane.devices import measure_architectures
+from hurricane.devices import measure_architectures, open_device
 from hurricane.errors import InfeasibleBudget
 from hurricane.latency import Floats
 from hurricane.space import Archs, SearchSpace
@@ -80,10 +80,10 @@ def _advice(job: Job) -> str:
 def decide(job: Job) -> None:
     """Check the budget against measured extremes; decide and record the width unless it is given or known."""
     known = job.run.decision("width")
-    settings = [job.config.space.model_dump(mode="json"), job.config.device, job.config.specialize.capacity]
+    settings = [job.config.space.model_dump(mode="json"), job.device.name, job.config.specialize.capacity]
     if job.config.space.width != "auto":
         width, reason = job.config.space.width, "given"
-    elif known is not None and known["settings"] == settings:
+    elif known is not None and _spelled_out(job, known["settings"]) == _spelled_out(job, settings):
         return
     else:
         check(job, WIDTHS[0])
@@ -98,6 +98,13 @@ def decide(job: Job) -> None:
         "width",
         {"value": width, "reason": reason, "cheap_ms": cheap, "dear_ms": dear, "settings": settings},
     )
+
+
+def _spelled_out(job: Job, settings: list[Any]) -> list[Any]:
+    """The settings with what the run chose or the device leaves out: the same, said in full, is no other width."""
+    space, device, capacity = settings
+    chosen = {name: job.identity[name] for name in ("preset", "image_size")}
+    return [{**space, **chosen}, open_device(device).name, capacity]
 
 
 def _fitted_width(job: Job) -> tuple[float, str]:
