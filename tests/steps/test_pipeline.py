@@ -189,6 +189,20 @@ def test_a_width_stays_when_what_was_chosen_is_said_in_full(tmp_path):
     assert job.run.decision("width") == width
 
 
+def test_the_share_of_the_space_within_the_budget_is_told_in_percent(tmp_path):
+    class Listening(SilentView):
+        def say(self, text):
+            told.append(text)
+
+    told = []
+    job = quick_job(tmp_path / "run")
+    pipeline.run(Job(job.run, job.config, Listening()), until="specialize")
+    share = job.run.record("space")["before"]["share"]
+    assert 0 < share < 1
+    full = next(text for text in told if text.startswith("full space"))
+    assert full.endswith(f"{100 * share:.3g} % of them within 0.055 ms")
+
+
 def test_another_recipe_redoes_only_the_retraining(finished):
     job, _ = finished
     changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01", "retrain.epochs=2"])

@@ -113,7 +113,7 @@ def _describe(job: Job, what: str, space: SearchSpace, cost: CostModel) -> dict[
     share = share_within(space, cost, job.budget_ms)
     job.view.say(
         f"{what}: {space.size:.3g} architectures from {costs.cheapest_ms:.3g} to {costs.dearest_ms:.3g} ms; "
-        f"{share:.3g} of them within {job.budget_ms:g} ms"
+        f"{100 * share:.3g} % of them within {job.budget_ms:g} ms"
     )
     return {
         "size": float(space.size),
