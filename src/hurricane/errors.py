@@ -55,9 +55,11 @@ class InfeasibleBudget(HurricaneError):  # noqa: N818 - part of the fixed public
     """
 
     def __init__(self, budget_ms: float, cheapest_ms: float, advice: str) -> None:
+        figures = [(f"{budget_ms:.{digits}g}", f"{cheapest_ms:.{digits}g}") for digits in range(6, 18)]
+        # As few digits as tell the two apart.
+        budget, cheapest = next((pair for pair in figures if pair[0] != pair[1]), figures[0])
         super().__init__(
-            f"no architecture fits a budget of {budget_ms:.6g} ms: "
-            f"the cheapest costs {cheapest_ms:.6g} ms; {advice}"
+            f"no architecture fits a budget of {budget} ms: the cheapest costs {cheapest} ms; {advice}"
         )
         self.budget_ms = budget_ms
         self.cheapest_ms = cheapest_ms

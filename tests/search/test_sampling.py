@@ -140,6 +140,13 @@ def test_the_budget_of_the_cheapest_architecture_is_met() -> None:
         assert caught.value.cheapest_ms == budget
 
 
+def test_a_budget_just_below_the_cheapest_is_told_apart_from_it() -> None:
+    space = space_of([2, 3])
+    table = table_of(space, [[0.1, 0.2], [0.2, 0.3, 0.4]], 0.7)
+    with pytest.raises(hn.InfeasibleBudget, match=r"budget of 0\.99999999 ms: the cheapest costs 1 ms"):
+        hn.sample(space, 1, cost=table, max_ms=0.99999999)
+
+
 def test_an_empty_window_is_an_error_that_says_so() -> None:
     space = space_of([3] * 30)
     table = table_of(space, [[1.0, 2.0, 3.0]] * 30)
