@@ -77,7 +77,7 @@ def test_an_operator_that_the_device_cannot_run_is_refused_with_the_reason():
 
 def test_a_saved_table_is_read_back_whole(tmp_path):
     space = small_space()
-    rows = {spec: Samples((1.0, 2.0, 3.0), "noisy", 4) for spec in space.distinct_specs()}
+    rows = {spec: Samples((1.0, 2.0, 1 / 3), "noisy", 4) for spec in space.distinct_specs()}
     table = hn.LatencyTable(rows=rows, provenance={"device": "somewhere"}, unsupported={})
     table.save(tmp_path / "table.json")
     assert hn.LatencyTable.load(tmp_path / "table.json") == table
