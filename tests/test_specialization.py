@@ -93,3 +93,8 @@ def test_bends_count_beside_macs_and_parameters_unless_they_are_left_out():
     product, bending = capacities([dear, cheap], "product"), capacities([dear, cheap], "bending")
     assert product[0] == bending[0] == 1
     assert bending[1] == pytest.approx((product[1] ** 2 / 12**0.5) ** 0.4)
+
+
+def test_a_budget_that_is_no_number_is_an_error(space):
+    with pytest.raises(hn.InfeasibleBudget):
+        judge(space, costs_of(space, by_macs), max_ms=float("nan"))

@@ -120,7 +120,7 @@ def judge(
     fixed_ms = _fixed_ms(space, table, layers)
     if max_ms is not None:
         cheapest = fixed_ms + sum(float(layer.cost.min()) for layer in layers)
-        if cheapest > max_ms:
+        if not cheapest <= max_ms:
             raise InfeasibleBudget(max_ms, cheapest, "raise the budget or use a narrower or shallower space")
     if beta is None:
         beta = 1.0 if max_ms is None else _bisected(layers, keep, max_ms - fixed_ms)
