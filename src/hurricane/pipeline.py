@@ -177,7 +177,8 @@ def _check_identity(job: Job) -> None:
     for name, value in asked.items():
         if identity[name] != value:
             what = "data" if name == "fingerprint" else name.replace("_", " ")
-            found = "" if name == "fingerprint" else f" ({identity[name]}, not {value})"
+            # A thousand class names are no sentence.
+            found = "" if name in ("fingerprint", "classes") else f" ({identity[name]}, not {value})"
             raise RunError(f"{job.run.folder} belongs to other {what}{found}; choose a new folder with --out")
 
 
@@ -216,13 +217,34 @@ def states(job: Job) -> list[StepState]:
         elif blocked:
             found.append(StepState(command, "stale", f"{blocked.split()[0]} has to be done again"))
         elif module.key(job) != record["key"]:
-            found.append(StepState(command, "stale", "its settings, or what it was made from, changed"))
+            found.append(StepState(command, "stale", _changed(job, command)))
             blocked = f"{command} comes first"
         elif lost := _lost(job, module, record):
             found.append(StepState(command, "missing", f"{lost} is gone"))
         else:
             found.append(StepState(command, "done", ""))
     return found
+
+
+def _changed(job: Job, command: str) -> str:
+    """What became of the settings since a step was done, in words."""
+    then = job.run.facts().get("settings", {}).get(command)
+    if then is None:
+        return "its settings, or what it was made from, changed"
+    before, now = _flat(then), _flat(job.config.model_dump(mode="json"))
+    changes = [
+        f"{name} was {before.get(name)}, is {now[name]}" for name in now if before.get(name) != now[name]
+    ]
+    return "; ".join(changes) or "what it was made from changed"
+
+
+def _flat(values: dict[str, Any]) -> dict[str, str]:
+    """Settings by section.key, shortly."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        keys = value.items() if isinstance(value, dict) else [("", value)]
+        flat.update({f"{name}.{key}".rstrip("."): str(each) for key, each in keys})
+    return flat
 
 
 def _lost(job: Job, module: ModuleType, record: dict[str, Any]) -> str:
@@ -248,9 +270,11 @@ def perform(job: Job, command: str, *, force: bool = False) -> bool:
         return False
     started = time.monotonic()
     module.perform(job)
-    seconds = dict(job.run.facts()["seconds"])
-    seconds[command] = round(time.monotonic() - started, 1)
-    job.run.update(seconds=seconds)
+    facts = job.run.facts()
+    job.run.update(
+        seconds={**facts["seconds"], command: round(time.monotonic() - started, 1)},
+        settings={**facts.get("settings", {}), command: job.config.model_dump(mode="json")},
+    )
     return True
 
 
@@ -262,6 +286,7 @@ def run(job: Job, *, until: str = "report", on_step: Callable[[str, bool], None]
     """
     wanted = COMMANDS[: COMMANDS.index(until) + 1]
     feasibility.decide(job)
+    _say_stale(job, wanted)
 
     def do(command: str) -> None:
         if on_step is not None:
@@ -275,6 +300,14 @@ def run(job: Job, *, until: str = "report", on_step: Callable[[str, bool], None]
         if command == "verify":
             _next_candidates(job, do)
     return exit_status(job)
+
+
+def _say_stale(job: Job, wanted: Sequence[str]) -> None:
+    """List the steps that were done for other settings, before they are redone."""
+    stale = [state for state in states(job) if state.state == "stale" and state.command in wanted]
+    if stale:
+        names = ", ".join(state.command for state in stale)
+        job.view.say(f"stale, to be redone: {names} ({stale[0].reason})")
 
 
 def _next_candidates(job: Job, do: Callable[[str], None]) -> None:

@@ -203,6 +203,22 @@ def test_the_share_of_the_space_within_the_budget_is_told_in_percent(tmp_path):
     assert full.endswith(f"{100 * share:.3g} % of them within 0.055 ms")
 
 
+def test_what_is_stale_is_listed_with_what_changed_before_it_is_redone(finished, monkeypatch):
+    job, _ = finished
+    said: list[str] = []
+    view = SilentView()
+    monkeypatch.setattr(view, "say", said.append)
+    changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01"])
+    reasons = {state.command: state.reason for state in pipeline.states(Job(job.run, changed))}
+    assert reasons["retrain"] == "retrain.weight_decay was 0.0001, is 0.01"
+    pipeline.run(Job(job.run, changed, view), until="search")
+    assert said == []
+    monkeypatch.setattr(pipeline, "perform", lambda job, command: False)
+    pipeline.run(Job(job.run, changed, view))
+    listed = "stale, to be redone: retrain, export, verify, report (retrain.weight_decay was 0.0001, is 0.01)"
+    assert listed in said
+
+
 def test_another_recipe_redoes_only_the_retraining(finished):
     job, _ = finished
     changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01", "retrain.epochs=2"])

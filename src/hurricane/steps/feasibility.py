@@ -74,17 +74,22 @@ def check(job: Job, width: float) -> tuple[float, float]:
 def _advice(job: Job) -> str:
     if job.config.space.width == "auto":
         return "that is the narrowest skeleton; raise --max-latency or use smaller pictures (--image-size)"
-    return "raise --max-latency, or give a smaller width (--set space.width=0.5) or --image-size"
+    return "raise --max-latency, or give a smaller width (--set space.width=...) or --image-size"
 
 
 def decide(job: Job) -> None:
     """Check the budget against measured extremes; decide and record the width unless it is given or known."""
     known = job.run.decision("width")
     settings = [job.config.space.model_dump(mode="json"), job.device.name, job.config.specialize.capacity]
+    # A width that was fitted stays for a later budget; a given one is checked against each budget once.
+    if (
+        known is not None
+        and _spelled_out(job, known["settings"]) == _spelled_out(job, settings)
+        and (job.config.space.width == "auto" or known.get("budget_ms") == job.budget_ms)
+    ):
+        return
     if job.config.space.width != "auto":
         width, reason = job.config.space.width, "given"
-    elif known is not None and _spelled_out(job, known["settings"]) == _spelled_out(job, settings):
-        return
     else:
         check(job, WIDTHS[0])
         width, reason = _fitted_width(job)
@@ -96,7 +101,14 @@ def decide(job: Job) -> None:
         job.view.say("the budget is above the slowest network of the space: it is kept trivially")
     job.run.decide(
         "width",
-        {"value": width, "reason": reason, "cheap_ms": cheap, "dear_ms": dear, "settings": settings},
+        {
+            "value": width,
+            "reason": reason,
+            "cheap_ms": cheap,
+            "dear_ms": dear,
+            "settings": settings,
+            "budget_ms": job.budget_ms,
+        },
     )
 
 

@@ -40,7 +40,7 @@ def perform(job: Job) -> None:
     rough = whole_networks.fitted(job.device, full, table, archs, _plan(job))
     before = _describe(job, "full space", full, rough)
     if before["cheapest_ms"] > job.budget_ms:
-        advice = "raise --max-latency, or give a smaller width (--set space.width=0.5) or --image-size"
+        advice = "raise --max-latency, or give a smaller width (--set space.width=...) or --image-size"
         raise InfeasibleBudget(job.budget_ms, before["cheapest_ms"], advice)
     if before["dearest_ms"] <= job.budget_ms:
         job.view.say("the budget is above the slowest network of the space: it is kept trivially")
