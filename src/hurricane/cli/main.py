@@ -42,7 +42,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; exit status 2 for what the user can put right, 130 when interrupted."""
     try:
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="hurricane", standalone_mode=False)
         # typer turns an interruption into this status when it is not to exit by itself.
         if status == INTERRUPTED:
             raise KeyboardInterrupt
