@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from hurricane import config as config_file
 from hurricane import pipeline
+from hurricane.cli import main
 from hurricane.deliver import Delivered
 from hurricane.errors import ModelError, RunError
 from hurricane.runs import Run
@@ -146,6 +147,26 @@ def test_weights_that_are_damaged_are_a_sentence(finished):
             pipeline.perform(job, "export", force=True)
     finally:
         path.write_bytes(whole)
+
+
+def test_rivals_that_are_damaged_are_a_sentence(finished):
+    job, _ = finished
+    rivals = job.run.path("rivals.json")
+    rivals.write_text("[{")
+    try:
+        with pytest.raises(RunError, match=r"rivals\.json cannot be read"):
+            pipeline.perform(job, "report")
+    finally:
+        rivals.unlink()
+
+
+def test_verify_tells_its_verdict_as_json(finished, monkeypatch, capsys):
+    job, _ = finished
+    monkeypatch.setattr(sys, "argv", ["hurricane", "verify", str(job.run.folder), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == job.run.record("verify")["verdict"]
 
 
 def test_nothing_is_pickled(finished):

@@ -194,7 +194,8 @@ def _step_command(name: str, summary: str) -> None:
             job = pipeline.reopen(folder, settings or [], _view(quiet))
             done = pipeline.perform(job, name)
         if as_json:
-            print(json.dumps({"run": str(folder), "step": name, "done": done}))
+            told = {"verdict": pipeline.verdict(job)} if name == "verify" else {}
+            print(json.dumps({"run": str(folder), "step": name, "done": done, **told}))
         elif not done:
             print(f"{name}: nothing to do, it is up to date")
         else:

@@ -1,6 +1,5 @@
 """Report: gather what the run folder holds and write `report.html`. Written for unfinished runs, too."""
 
-import json
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -81,7 +80,7 @@ def facts_of(job: Job) -> ReportFacts:
         confusion=confusion,
         rivals=tuple(
             Rival(row["name"], row["measured_ms"], row["top1"], row["how"])
-            for row in (json.loads(rivals.read_text(encoding="utf-8")) if rivals.is_file() else ())
+            for row in (read_json(rivals) if rivals.is_file() else ())
         ),
     )
 
