@@ -115,9 +115,13 @@ def ask_for_budget(config: Config, view: View) -> str:
         job = _provisional(Path(scratch), config, view)
         width = 1.0 if config.space.width == "auto" else config.space.width
         cheap, dear = feasibility.check(job, width)
+        narrower = ""
+        if config.space.width == "auto":
+            least = feasibility.check(job, feasibility.WIDTHS[0])[0]
+            narrower = f", narrower ones from {least:.3g} ms (the budget chooses the width)"
     return (
         f"a budget is needed: on {job.device.name} networks of this space (width {width:g}) take "
-        f"{cheap:.3g} ms (fastest) to {dear:.3g} ms (slowest); give one with --max-latency, "
+        f"{cheap:.3g} ms (fastest) to {dear:.3g} ms (slowest){narrower}; give one with --max-latency, "
         f"as in --max-latency {(cheap * dear) ** 0.5:.2g}ms"
     )
 
