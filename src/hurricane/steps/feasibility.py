@@ -88,12 +88,16 @@ def decide(job: Job) -> None:
         and (job.config.space.width == "auto" or known.get("budget_ms") == job.budget_ms)
     ):
         return
-    if job.config.space.width != "auto":
-        width, reason = job.config.space.width, "given"
-    else:
-        check(job, WIDTHS[0])
-        width, reason = _fitted_width(job)
-    cheap, dear = check(job, width)
+    with job.view.bar("measuring a few whole networks", 3) as bar:
+        if job.config.space.width != "auto":
+            width, reason = job.config.space.width, "given"
+        else:
+            check(job, WIDTHS[0])
+            bar.advance(1)
+            width, reason = _fitted_width(job)
+            bar.advance(1)
+        cheap, dear = check(job, width)
+        bar.advance(1)
     job.view.say(
         f"width {width:g} ({reason}): networks measured from {cheap:.3g} ms (few MACs) to {dear:.3g} ms (most)"
     )

@@ -184,7 +184,9 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     known = job.run.decision("plan")
     if known is not None and known["key"] == key_now:
         return Lengths(**known["lengths"]), Speed(**known["speed"])
-    speed = measure_speed(job, model, archs)
+    with job.view.bar("measuring the speed of training here", 1) as bar:
+        speed = measure_speed(job, model, archs)
+        bar.advance(1)
     mean_macs = float(model.space.macs(archs).mean())
     wanted = default_lengths(job, mean_macs)
     lengths = wanted
