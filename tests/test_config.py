@@ -49,6 +49,7 @@ def test_settings_change_one_value_and_keep_the_rest(asked):
         ("search.window=wide", "search.window cannot be 'wide'"),
         ("profile.rounds=0", "greater than or equal to 1"),
         ("run.threads=0", "run.threads cannot be 0"),
+        ("run.seed=5000000000", "less than 4294967296"),
         ("supernet.epochs=0", "supernet.epochs cannot be 0"),
         ("retrain.learning_rate=0", "greater than 0"),
         ("supernet.stages=3", "supernet.stages"),

@@ -132,7 +132,7 @@ class VerifySection(Section):
 class RunSection(Section):
     """The run itself. time_limit_s: 0 is none. threads: used for training."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     time_limit_s: float = Field(0.0, ge=0)
     threads: Positive | Auto = "auto"
 

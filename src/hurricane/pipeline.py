@@ -4,6 +4,7 @@ The run folder is the state: a step is fresh when its record carries the hash (`
 now. Running again does only what is missing or stale.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -72,11 +73,16 @@ def start(folder: Path, config: Config, view: View, *, command: str, settings: S
 
 
 def _created(folder: Path, config: Config, view: View, command: str) -> Job:
-    existed = folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     _check_init(config.retrain.init)
     identity = _identity(Job(Run(folder), config, view))
     created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    run = Run.create(folder, {"created": created, "commands": [command], "identity": identity, "seconds": {}})
+    facts = {"created": created, "commands": [command], "identity": identity, "seconds": {}}
+    try:
+        run = Run.create(folder, facts)
+    except HurricaneError:
+        _remove(new)
+        raise
     try:
         write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
         job = Job(run, config, view)
@@ -89,10 +95,16 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
         shutil.rmtree(run.path("data"), ignore_errors=True)
         for name in (CONFIG_FILE, RUN_FILE):
             run.path(name).unlink(missing_ok=True)
-        if not existed:
-            folder.rmdir()
+        _remove(new)
         raise
     return job
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Remove folders that were made for nothing, innermost first; what holds something stays."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _check_init(init: str) -> None:

@@ -1,5 +1,6 @@
 """The whole line on the simulated device: repeatable, resumable, and it does only what is missing."""
 
+import errno
 import json
 import os
 import signal
@@ -328,6 +329,24 @@ def test_an_impossible_budget_leaves_nothing_behind(tmp_path):
     with pytest.raises(InfeasibleBudget, match="cheapest costs"):
         quick_job(tmp_path / "run", budget_ms=0.0001)
     assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_were_made_for_an_impossible_run_go_too(tmp_path):
+    from hurricane import InfeasibleBudget
+
+    with pytest.raises(InfeasibleBudget):
+        quick_job(tmp_path / "a" / "b" / "run", budget_ms=1e-6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_folder(tmp_path, monkeypatch):
+    def full(path, text, encoding):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(RunError, match="disk is full"):
+        quick_job(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_operators_that_the_device_refuses_are_left_out_and_the_run_goes_on(tmp_path):
