@@ -25,6 +25,8 @@ class Tabulated:
     space: hn.SearchSpace
     table: hn.LatencyTable
     score: Callable[[Archs], Floats]
+    point: float = 1.0
+    """One point of accuracy: 1 where scores are percent, 0.01 where they are fractions."""
 
     def budget_ms(self, share: float) -> float:
         """The budget that about this share of the space keeps."""
@@ -154,7 +156,8 @@ def tabulated(path: Path) -> Tabulated:
     """A space whose every network was tried: CSV or parquet, a row each.
 
     Columns: one a layer, with the name (or number) of its choice; `score`, higher is better; and, where there is a
-    budget, `ms`, of which the additive part is the cost. Raises ValueError where a combination is missing or double.
+    budget, `ms`, of which the additive part is the cost. Scores that all lie from 0 to 1 are fractions.
+    Raises ValueError where a combination is missing or double.
     """
     file = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
     names = [name for name in file.column_names if name not in ("score", "ms")]
@@ -180,7 +183,10 @@ def tabulated(path: Path) -> Tabulated:
     table = hn.LatencyTable.from_costs(
         space, [np.round(layer - layer.min(), 9).tolist() for layer in costs], fixed
     )
-    return Tabulated(path.stem, space, table, lambda asked: grid[np.ravel_multi_index(asked.T, counts)])
+    point = 0.01 if grid.min() >= 0.0 and grid.max() <= 1.0 else 1.0
+    return Tabulated(
+        path.stem, space, table, lambda asked: grid[np.ravel_multi_index(asked.T, counts)], point
+    )
 
 
 FAMILIES: dict[str, Callable[[int], Tabulated]] = {

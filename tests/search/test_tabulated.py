@@ -7,6 +7,7 @@ import pytest
 from pyarrow import csv, parquet
 
 import hurricane as hn
+from benchmarks.held_out_problems import HELD_OUT
 from benchmarks.search_problems import tabulated
 from hurricane.search import check_searcher
 
@@ -51,6 +52,23 @@ def test_a_table_without_latencies_has_no_costs(tmp_path: Path) -> None:
     assert (
         np.ptp(problem.table.predict(problem.space, problem.space.random(20, np.random.default_rng(0)))) == 0
     )
+
+
+@pytest.mark.parametrize(("divided", "point"), [(1.0, 1.0), (100.0, 0.01)])
+def test_scores_from_0_to_1_are_fractions(tmp_path: Path, divided: float, point: float) -> None:
+    scores = [score.as_py() / divided for score in table()["score"]]
+    csv.write_csv(table().set_column(2, "score", [scores]), tmp_path / "table.csv")
+    assert tabulated(tmp_path / "table.csv").point == point
+
+
+@pytest.mark.parametrize("name", list(HELD_OUT))
+def test_held_out_problems_are_the_same_again_and_know_their_best(name: str) -> None:
+    one, again = HELD_OUT[name](3), HELD_OUT[name](3)
+    archs = one.space.random(500, np.random.default_rng(0))
+    assert one.score(archs).tolist() == again.score(archs).tolist()
+    budget = one.budget_ms(0.2)
+    fitting = archs[one.table.predict(one.space, archs) <= budget]
+    assert one.best_within(budget) >= one.score(fitting).max()
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 4]])
