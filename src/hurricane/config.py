@@ -116,7 +116,7 @@ class RetrainSection(Section):
     batch_size: int = Field(64, ge=2)
     learning_rate: Annotated[float, Field(gt=0)] | Auto = "auto"
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(5e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     init: str = ""
 

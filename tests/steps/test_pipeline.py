@@ -232,12 +232,12 @@ def test_what_is_stale_is_listed_with_what_changed_before_it_is_redone(finished,
     monkeypatch.setattr(view, "say", said.append)
     changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01"])
     reasons = {state.command: state.reason for state in pipeline.states(Job(job.run, changed))}
-    assert reasons["retrain"] == "retrain.weight_decay was 0.0001, is 0.01"
+    assert reasons["retrain"] == "retrain.weight_decay was 0.0005, is 0.01"
     pipeline.run(Job(job.run, changed, view), until="search")
     assert said == []
     monkeypatch.setattr(pipeline, "perform", lambda job, command: False)
     pipeline.run(Job(job.run, changed, view))
-    listed = "stale, to be redone: retrain, export, verify, report (retrain.weight_decay was 0.0001, is 0.01)"
+    listed = "stale, to be redone: retrain, export, verify, report (retrain.weight_decay was 0.0005, is 0.01)"
     assert listed in said
 
 
