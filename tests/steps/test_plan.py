@@ -67,11 +67,11 @@ PLANNED = Lengths(stage1=40, stage2=20, retrain=40, evaluations=100, random_eval
 SPEED = Speed(train=1000.0, score=3000.0, precision="fp32")
 
 
-def job_with_limit(folder, seconds, *settings):
+def job_with_limit(folder, seconds, *settings, planned=PLANNED):
     base = config_file.checked({"device": "simulated:cpu", "max_ms": 0.055})
     config = config_file.with_settings(base, [f"run.time_limit_s={seconds}", *settings])
     job = pipeline.start(folder, config, Told(), command="test")
-    job.run.decide("plan", {"key": plan.key(job), "lengths": asdict(PLANNED), "wanted": asdict(PLANNED)})
+    job.run.decide("plan", {"key": plan.key(job), "lengths": asdict(planned), "wanted": asdict(PLANNED)})
     return job
 
 
@@ -100,7 +100,7 @@ def test_what_is_left_is_cut_where_training_turned_out_slower(tmp_path):
 
 
 def test_nothing_changes_as_fast_as_planned_or_without_a_limit(tmp_path):
-    job = job_with_limit(tmp_path / "run", 600)
+    job = job_with_limit(tmp_path / "run", 200)
     assert plan.revised(job, PLANNED, SPEED, epochs(1000), 60.0, LEFT) == PLANNED
     assert not any("instead of" in text for text in job.view.said)
     free = job_with_limit(tmp_path / "free", 0)
@@ -112,6 +112,17 @@ def test_another_budget_is_planned_anew(tmp_path):
     before = plan.key(job)
     job.run.finish("space", "made for a budget")
     assert plan.key(job) != before
+
+
+def test_what_was_cut_in_a_busy_minute_is_lengthened_once_the_machine_is_free(tmp_path):
+    cut = Lengths(stage1=20, stage2=10, retrain=12, evaluations=40, random_evaluations=0)
+    job = job_with_limit(tmp_path / "run", 180, planned=cut)
+    longer = plan.revised(job, cut, SPEED, epochs(1000), 60.0, LEFT)
+    assert longer.stage1 == cut.stage1
+    assert cut.retrain < longer.retrain
+    assert left_seconds(job, longer, LEFT, 1000) <= 180 * 0.95 - 20 - 60
+    assert "retrain 12 -> " in job.view.said[-1]
+    assert Lengths(**job.run.decision("plan")["lengths"]) == longer
 
 
 def test_a_length_that_was_given_stands(tmp_path):

@@ -32,6 +32,8 @@ SMALL_DATA_SECONDS = 20 * 60.0
 WORTHWHILE = 1.2
 # More than that many times the usual lengths gain little.
 STRETCH = 2.0
+# What is left is lengthened where that makes it so much longer; less is the jitter of the machine.
+WORTH_LENGTHENING = 1.1
 # An epoch as it stands in a curve.
 Row = Mapping[str, Any]
 # Steps by the names of their commands.
@@ -216,9 +218,10 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
 def revised(
     job: Job, lengths: Lengths, speed: Speed, epochs: Sequence[Row], spent_s: float, left: Sequence[str]
 ) -> Lengths:
-    """Lengths of what is left, cut where training turned out slower than it was measured; recorded, once for each.
+    """Lengths of what is left, planned again where training turned out slower or faster; recorded, once for each.
 
-    A speed measured in seconds says little of the next half hour of a shared machine. Nothing is lengthened.
+    A speed measured in seconds says little of the next half hour of a shared machine: what was cut in a busy minute
+    is lengthened again when the machine is free.
 
     Parameters
     ----------
@@ -235,21 +238,25 @@ def revised(
     def seconds(plan: Lengths) -> float:
         return sum(units[name] * float(getattr(plan, name)) for name in left)
 
-    cut = _overridden(job, fitted(lengths, _room(limit, spent_s), seconds))
-    shorter = replace(lengths, **{name: getattr(cut, name) for name in left})
+    room = _room(limit, spent_s)
+    again = _overridden(job, stretched(Lengths(**known["wanted"]), room, seconds))
+    if seconds(lengths) > room or seconds(again) > WORTH_LENGTHENING * seconds(lengths):
+        new = replace(lengths, **{name: getattr(again, name) for name in left})
+    else:
+        new = lengths
     changed = [
-        f"{name} {getattr(lengths, name)} -> {getattr(shorter, name)}"
+        f"{name} {getattr(lengths, name)} -> {getattr(new, name)}"
         for name in left
-        if getattr(shorter, name) < getattr(lengths, name)
+        if getattr(new, name) != getattr(lengths, name)
     ]
     if changed:
         job.view.say(
             f"training runs at {rate:.0f} pictures/s instead of {speed.train:.0f}; "
-            f"cut to keep the time limit: {', '.join(changed)}"
+            f"planned again for the time limit: {', '.join(changed)}"
         )
     revisions = [*known.get("revised", ()), left[0]]
-    job.run.decide("plan", {**known, "lengths": asdict(shorter), "revised": revisions})
-    return shorter
+    job.run.decide("plan", {**known, "lengths": asdict(new), "revised": revisions})
+    return new
 
 
 def _room(limit_s: float, spent_s: float) -> float:
