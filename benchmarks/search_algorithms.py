@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.4], help="of the space that fit")
     parser.add_argument("--evaluations", type=int, default=500)
     parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--searchers", nargs="+", choices=list(SEARCHERS), default=list(SEARCHERS))
     parser.add_argument("--tables", type=Path, nargs="*", default=[], help="tables of tried networks")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
@@ -103,9 +104,9 @@ def family_figures(pool: Executor, family: str | Path, asked: argparse.Namespace
         (family, seed, share, name, asked.evaluations, asked.batch)
         for seed in range(asked.first, asked.first + asked.problems)
         for share in asked.shares
-        for name in SEARCHERS
+        for name in asked.searchers
     ]
-    rows: dict[str, Any] = {name: {"runs": [], "cpu_seconds_a_run": 0.0} for name in SEARCHERS}
+    rows: dict[str, Any] = {name: {"runs": [], "cpu_seconds_a_run": 0.0} for name in asked.searchers}
     for task, (reached, seconds) in zip(tasks, pool.map(one_run, *zip(*tasks, strict=True)), strict=True):
         row = rows[task[3]]
         row["runs"].append(reached)
