@@ -1,6 +1,7 @@
 """Profiles and whole networks, on the simulated device (and one small profile on the real one)."""
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -104,6 +105,31 @@ def test_a_stack_and_a_single_cost_the_same_where_nothing_disturbs(space):
     one, four = (hn.profile(open_device(QUIET), space, stack=stack) for stack in (1, 4))
     for spec, row in one.rows.items():
         assert four.rows[spec].median_ms == pytest.approx(row.median_ms, rel=1e-6, abs=1e-9)
+
+
+def test_operators_timed_in_a_slow_spell_are_timed_again_and_the_bar_steps_back(space, monkeypatch):
+    truth = hn.profile(open_device("simulated"), space)
+    measured, calls, progress, told = profiling.measure, [], [], []
+
+    def disturbed(sessions, **more):
+        calls.append(len(sessions))
+        # The second call is the first group's: the one before it measures the call's overhead.
+        factor = 1.5 if len(calls) == 2 else 1.0
+        samples = measured(sessions, **more)
+        return [replace(one, values_ms=tuple(factor * value for value in one.values_ms)) for one in samples]
+
+    monkeypatch.setattr(profiling, "measure", disturbed)
+    table = hn.profile(
+        open_device("simulated"),
+        space,
+        on_rows=told.append,
+        progress=lambda done, total: progress.append(done),
+    )
+    assert {spec: row.median_ms for spec, row in table.rows.items()} == {
+        spec: row.median_ms for spec, row in truth.rows.items()
+    }
+    assert set(told[-1]) == set(told[0])
+    assert progress[-2] < progress[-3] == progress[-1]
 
 
 def test_rows_are_told_as_they_are_timed_and_known_ones_are_not_timed_again(space):

@@ -53,7 +53,7 @@ def profile(
     ----------
     known : rows that need not be timed again.
     on_rows : told the rows of every few operators as soon as they are timed.
-    progress : told (operators done, operators in all).
+    progress : told (operators done, operators in all); fewer are done where some were timed in a slow spell.
     rounds, seconds : see `measure`.
     stack : equal operators timed at once; timed alone, weights stay in the cache as they do not in a network
         (DEVICES: whole networks were predicted to 2.4 % from single operators, to 1.7 % from stacks of four).
@@ -82,8 +82,14 @@ def profile(
         refused.update({twin: why for spec, why in groups.failed.items() for twin in twins[spec]})
         told(number)
         report(len(rows) + len(refused), len(specs))
-    for number in groups.watched.settle():
-        told(number)
+    while due := groups.watched.due():
+        waiting = len(due) * GROUP
+        for number in due:
+            report(max(0, len(rows) + len(refused) - waiting), len(specs))
+            groups.watched.again(number)
+            told(number)
+            waiting -= GROUP
+        report(len(rows) + len(refused), len(specs))
     provenance = {
         **device.facts(),
         "device": device.name,

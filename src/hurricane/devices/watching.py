@@ -48,18 +48,18 @@ class Watched:
         self._times.append(1)
         return self._samples[-1]
 
-    def settle(self) -> list[int]:
-        """Measure again what was measured in a slow spell; the numbers of those batches."""
-        settled: set[int] = set()
-        while due := self._due():
-            if len(self._samples) - 1 in due and settled:
+    def settle(self) -> None:
+        """Measure again what was measured in a slow spell, until the machine is quiet or `most` is reached."""
+        pause = False
+        while due := self.due():
+            if pause and len(self._samples) - 1 in due:
                 time.sleep(PAUSE_SECONDS)
             for number in due:
-                self._again(number)
-            settled.update(due)
-        return sorted(settled)
+                self.again(number)
+            pause = True
 
-    def _due(self) -> list[int]:
+    def due(self) -> list[int]:
+        """Numbers of the batches that were measured in a slow spell and may be measured again."""
         usual = min(self._witness_ms, default=np.inf)
         return [
             number
@@ -67,7 +67,8 @@ class Watched:
             if witness > SLOW * usual and self._times[number] < self._most
         ]
 
-    def _again(self, number: int) -> None:
+    def again(self, number: int) -> None:
+        """Measure a batch once more."""
         samples, witness = self._measure(number)
         pairs = zip(self._samples[number], samples, strict=True)
         self._samples[number] = [min(pair, key=lambda one: one.median_ms) for pair in pairs]
