@@ -88,9 +88,10 @@ def decide(job: Job) -> None:
         and (job.config.space.width == "auto" or known.get("budget_ms") == job.budget_ms)
     ):
         return
-    with job.view.bar("measuring a few whole networks", 3) as bar:
-        if job.config.space.width != "auto":
-            width, reason = job.config.space.width, "given"
+    given = job.config.space.width
+    with job.view.bar("measuring a few whole networks", 3 if given == "auto" else 1) as bar:
+        if given != "auto":
+            width, reason = given, "given"
         else:
             check(job, WIDTHS[0])
             bar.advance(1)
