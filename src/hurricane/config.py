@@ -52,8 +52,8 @@ class ProfileSection(Section):
     error: mean error of predictions made before measuring at which no more networks are measured.
     """
 
-    rounds: int = Field(3, ge=1)
-    seconds: float = Field(0.05, gt=0)
+    rounds: int = Field(5, ge=1)
+    seconds: float = Field(0.02, gt=0)
     stack: int = Field(4, ge=1)
     networks: int = Field(24, ge=3)
     error: float = Field(0.015, ge=0)

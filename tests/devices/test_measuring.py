@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hurricane.devices import measure
-from hurricane.devices.measuring import MAX_KEPT, MAX_RUNS
+from hurricane.devices.measuring import MAX_KEPT, MAX_RUNS, MIN_RUNS
 from hurricane.errors import ConfigError
 
 
@@ -48,9 +48,9 @@ def test_a_turn_lasts_as_long_as_asked_within_its_limits():
     measure([quick, usual, slow], rounds=2, seconds=0.05)
     assert quick.blocks == [MAX_RUNS] * 2
     assert usual.blocks == pytest.approx([100] * 2, abs=2)
-    assert slow.blocks == [5] * 2
-    # Two runs, then at least ten milliseconds more.
-    assert usual.calls[:2] == [2, pytest.approx(20, abs=1)]
+    assert slow.blocks == [MIN_RUNS] * 2
+    # Two runs, then twenty milliseconds more.
+    assert usual.calls[:2] == [2, pytest.approx(40, abs=1)]
 
 
 def test_rounds_in_a_slow_spell_are_left_out_and_counted():
@@ -78,6 +78,27 @@ def test_what_never_agrees_says_so_with_figures():
     assert samples.unstable is not None
     assert "6 rounds" in samples.unstable
     assert "best 1 ms, next 1.08, 1.2 ms" in samples.unstable
+
+
+def test_what_is_slower_for_all_is_taken_out():
+    paces = [1.0, 1.3, 0.96, 1.0, 2.5]
+    sessions = [Told(*(level * pace for pace in paces)) for level in (0.5, 1.0, 3.0, 7.0)]
+    samples = measure(sessions, rounds=5, seconds=0.01)
+    assert [one.median_ms for one in samples] == pytest.approx([0.5, 1.0, 3.0, 7.0], rel=1e-6)
+    assert [one.dropped for one in samples] == [0] * 4
+    assert [one.unstable for one in samples] == [None] * 4
+
+
+def test_what_is_slower_for_one_of_many_is_left_out():
+    sessions = [Told(1.0), Told(2.0), Told(3.0), Told(4.0, 5.0, 4.0, 4.0, 4.0)]
+    samples = measure(sessions, rounds=5, seconds=0.01)
+    assert [one.median_ms for one in samples] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+    assert samples[3].dropped == sessions[3].blocks[1]
+
+
+def test_one_or_two_do_not_tell_the_pace_of_the_machine():
+    samples = measure([Told(1.0, 1.3, 1.3), Told(2.0, 2.6, 2.6)], rounds=3, seconds=0.01)
+    assert [one.median_ms for one in samples] == pytest.approx([1.0, 2.0])
 
 
 def test_one_round_is_one_round():

@@ -109,16 +109,15 @@ def test_a_stack_and_a_single_cost_the_same_where_nothing_disturbs(space):
 
 def test_operators_timed_in_a_slow_spell_are_timed_again_and_the_bar_steps_back(space, monkeypatch):
     truth = hn.profile(open_device("simulated"), space)
-    measured, calls, progress, told = profiling.measure, [], [], []
+    real, calls, progress, told = profiling.beside, [], [], []
 
-    def disturbed(sessions, **more):
+    def disturbed(witness, sessions, **more):
         calls.append(len(sessions))
-        # The second call is the first group's: the one before it measures the call's overhead.
-        factor = 1.5 if len(calls) == 2 else 1.0
-        samples = measured(sessions, **more)
-        return [replace(one, values_ms=tuple(factor * value for value in one.values_ms)) for one in samples]
+        factor = 1.5 if len(calls) == 1 else 1.0
+        samples, beside = real(witness, sessions, **more)
+        return [slowed(one, factor) for one in samples], slowed(beside, factor)
 
-    monkeypatch.setattr(profiling, "measure", disturbed)
+    monkeypatch.setattr(profiling, "beside", disturbed)
     table = hn.profile(
         open_device("simulated"),
         space,
@@ -128,8 +127,31 @@ def test_operators_timed_in_a_slow_spell_are_timed_again_and_the_bar_steps_back(
     assert {spec: row.median_ms for spec, row in table.rows.items()} == {
         spec: row.median_ms for spec, row in truth.rows.items()
     }
-    assert set(told[-1]) == set(told[0])
+    groups = len(set(map(frozenset, told)))
+    assert len(calls) == groups + 1
+    assert set(told[groups]) == set(told[0])
     assert progress[-2] < progress[-3] == progress[-1]
+
+
+def slowed(samples, factor):
+    return replace(samples, values_ms=tuple(factor * value for value in samples.values_ms))
+
+
+def test_the_table_is_told_at_the_usual_pace_of_a_machine_that_wanders(space, monkeypatch):
+    truth = hn.profile(open_device("simulated"), space)
+    real, paces, told = profiling.beside, [1.04, 1.0, 1.0, 0.97, 1.02], []
+
+    def wandering(witness, sessions, **more):
+        factor = paces.pop(0)
+        samples, beside = real(witness, sessions, **more)
+        return [slowed(one, factor) for one in samples], slowed(beside, factor)
+
+    monkeypatch.setattr(profiling, "GROUP", 8)
+    monkeypatch.setattr(profiling, "beside", wandering)
+    table = hn.profile(open_device("simulated"), space, on_rows=told.append)
+    for spec, row in table.rows.items():
+        assert row.median_ms == pytest.approx(truth.rows[spec].median_ms, rel=0.01)
+    assert {spec: row for rows in told for spec, row in rows.items()}.items() <= table.rows.items()
 
 
 def test_rows_are_told_as_they_are_timed_and_known_ones_are_not_timed_again(space):

@@ -2,9 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
 
-from hurricane.devices import Watched
+from hurricane.devices import Watched, beside
+from hurricane.devices.watching import WITNESS_TURNS
 from hurricane.latency import Samples
 
 
@@ -39,15 +41,13 @@ def test_a_quiet_machine_measures_every_batch_once(machine):
     assert medians(watched) == [[1.0, 10.0], [2.0, 10.0], [3.0, 10.0]]
 
 
-@pytest.mark.parametrize("slowness", [[1.3, 1.0, 1.2], [1.0, 1.3, 1.1], [1.2, 1.2, 1.0]])
+@pytest.mark.parametrize("slowness", [[1.3, 1.0, 1.2], [1.0, 1.3, 1.2], [1.2, 1.2, 1.0]])
 def test_what_was_measured_in_a_slow_spell_is_measured_again(machine, slowness):
     machine.slowness = slowness.copy()
     watched = Watched(machine.measured)
     for _ in range(3):
         watched.add()
-    assert watched.due() == [
-        number for number, factor in enumerate(slowness) if factor > 1.05 * min(slowness)
-    ]
+    assert watched.due() == [number for number, factor in enumerate(slowness) if factor > 1.1 * min(slowness)]
     watched.settle()
     assert medians(watched) == [[1.0, 10.0], [2.0, 10.0], [3.0, 10.0]]
 
@@ -63,10 +63,49 @@ def test_a_machine_that_stays_slow_is_not_waited_for_without_end(machine):
     assert watched.due() == []
 
 
-def test_the_fastest_median_of_each_thing_counts(machine):
-    machine.slowness = [1.0, 1.3, 1.4]
+def test_the_time_at_which_the_witness_was_fastest_counts_at_the_usual_pace(machine):
+    machine.slowness = [1.0, 1.3, 1.4, 1.0]
     watched = Watched(machine.measured, most=2)
-    watched.add()
-    watched.add()
+    for _ in range(2):
+        watched.add()
     watched.settle()
-    assert medians(watched)[1] == [2.6, 13.0]
+    assert watched.witness_ms == [2.0, 2.6]
+    assert watched.usual_ms == 2.3
+    assert watched.pace(1) == pytest.approx(1.3 / 1.15)
+    assert medians(watched) == pytest.approx(np.array([[1.15, 11.5], [2.3, 11.5]]))
+
+
+def test_a_usual_pace_may_be_given(machine):
+    machine.slowness = [1.05, 1.1]
+    watched = Watched(machine.measured, usual_ms=2.0)
+    for _ in range(2):
+        watched.add()
+    assert medians(watched) == pytest.approx(np.array([[1.0, 10.0], [2.0, 10.0]]))
+
+
+class Paced:
+    """A session on a machine whose pace changes from turn to turn of all."""
+
+    def __init__(self, each_ms, machine):
+        self.each_ms, self.machine, self.calls = each_ms, machine, 0
+
+    def run(self, images):
+        return images
+
+    def time(self, runs):
+        self.calls += 1
+        if self.calls % 3 == 1:
+            self.machine["turn"] += 1
+        pace = self.machine["paces"][self.machine["turn"] // self.machine["together"]]
+        return [pace * self.each_ms] * runs
+
+
+@pytest.mark.parametrize("count", [1, 4, 16])
+def test_a_witness_takes_its_turns_among_the_others(count):
+    paces = [1.0, 1.2, 0.9, 1.1, 1.0]
+    machine = {"turn": -1, "together": count + WITNESS_TURNS, "paces": paces}
+    witness, *sessions = (Paced(1.0 + number, machine) for number in range(count + 1))
+    samples, beside_it = beside(witness, sessions, rounds=len(paces), seconds=0.01)
+    assert [one.median_ms for one in samples] == pytest.approx([2.0 + number for number in range(count)])
+    assert beside_it.median_ms == pytest.approx(1.0)
+    assert witness.calls == 3 * WITNESS_TURNS * len(paces)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import hurricane as hn
-from hurricane.devices import open_device
+from hurricane.devices import measure_architectures, open_device
 from hurricane.steps import whole_networks
-from hurricane.steps.whole_networks import BATCH, FEWEST, Plan
+from hurricane.steps.whole_networks import BATCH, FEWEST, Batches, Plan
 
 CHOICES = ("sep_k3", "mb_k3_e3", "choice_k3", "mb_k5_e1")
 
@@ -21,7 +21,7 @@ def known():
     space = hn.preset("tiny", image_size=16, classes=10, width=0.5, choices=CHOICES)
     table = hn.profile(device, space)
     archs = space.random(4, np.random.default_rng(0))
-    return device, space, table, whole_networks.fitted(device, space, table, archs, plan())
+    return device, space, table, whole_networks.fitted(Batches(device, space, plan()), table, archs)
 
 
 def plan(networks=24, error=0.02):
@@ -39,7 +39,9 @@ def narrowed(space):
 def test_measuring_ends_once_predictions_are_right_enough(known):
     device, space, table, first = known
     small = narrowed(space)
-    model, held_out = whole_networks.corrected(device, small, table, first, everywhere(small), plan())
+    model, held_out = whole_networks.corrected(
+        Batches(device, small, plan()), table, first, everywhere(small)
+    )
     assert len(held_out) == len(model.archs) == FEWEST + BATCH
     assert np.mean([one.error for one in held_out[-FEWEST:]]) <= 0.02
 
@@ -48,7 +50,7 @@ def test_measuring_ends_at_the_bound_where_predictions_are_never_right_enough(kn
     device, space, table, first = known
     small, told = narrowed(space), []
     model, held_out = whole_networks.corrected(
-        device, small, table, first, everywhere(small), plan(10, 0.0), told.append
+        Batches(device, small, plan(10, 0.0)), table, first, everywhere(small), told.append
     )
     assert told == [4, 8, 10]
     assert len(model.archs) == len(held_out) == 10
@@ -57,7 +59,9 @@ def test_measuring_ends_at_the_bound_where_predictions_are_never_right_enough(kn
 def test_each_network_is_predicted_by_a_fit_that_has_not_seen_it(known):
     device, space, table, first = known
     small = narrowed(space)
-    model, held_out = whole_networks.corrected(device, small, table, first, everywhere(small), plan(12, 0.0))
+    model, held_out = whole_networks.corrected(
+        Batches(device, small, plan(12, 0.0)), table, first, everywhere(small)
+    )
     assert [one.known for one in held_out] == [4] * 4 + [4] * 4 + [8] * 4
     assert len({one.architecture for one in held_out}) == 12
     archs = np.array([small.indices(one.architecture) for one in held_out])
@@ -67,9 +71,11 @@ def test_each_network_is_predicted_by_a_fit_that_has_not_seen_it(known):
     assert all(one.low_ms < one.predicted_ms < one.high_ms for one in held_out)
 
 
-def test_networks_of_the_first_model_count_where_they_are_of_the_same_space(known):
-    device, space, table, first = known
-    model, held_out = whole_networks.corrected(device, space, table, first, everywhere(space), plan(8, 0.0))
+def test_networks_that_were_measured_before_count_where_they_are_of_the_same_space(known):
+    device, space, table, _ = known
+    batches = Batches(device, space, plan(8, 0.0))
+    first = whole_networks.fitted(batches, table, space.random(4, np.random.default_rng(0)))
+    model, held_out = whole_networks.corrected(batches, table, first, everywhere(space))
     assert model.archs[:4] == first.archs
     assert len(model.archs) == 8
     assert len(held_out) == 4
@@ -80,7 +86,9 @@ def test_a_space_with_few_architectures_is_measured_whole(known):
     small = space.narrow(
         [layer.choices[: 2 if number < 2 else 1] for number, layer in enumerate(space.layers)]
     )
-    model, _ = whole_networks.corrected(device, small, table, first, everywhere(small), plan(24, 0.0))
+    model, _ = whole_networks.corrected(
+        Batches(device, small, plan(24, 0.0)), table, first, everywhere(small)
+    )
     assert len(model.archs) == 4
 
 
@@ -97,18 +105,63 @@ def test_candidates_lie_near_the_budget_or_anywhere_where_none_do(known):
 def test_a_slow_spell_of_the_machine_is_seen_and_measured_again(known, monkeypatch, spell):
     device, space, table, first = known
     small, calls, slept = narrowed(space), [], []
-    measured = whole_networks.measure_architectures
+    real = whole_networks.beside
 
-    def disturbed(*args, **more):
+    def disturbed(witness, sessions, **more):
         factor = 1.5 if spell[0] <= len(calls) < spell[1] else 1.0
         calls.append(factor)
-        return [replace(s, values_ms=tuple(factor * v for v in s.values_ms)) for s in measured(*args, **more)]
+        samples, beside = real(witness, sessions, **more)
+        return [slowed(one, factor) for one in samples], slowed(beside, factor)
 
-    monkeypatch.setattr(whole_networks, "measure_architectures", disturbed)
+    monkeypatch.setattr(whole_networks, "beside", disturbed)
     monkeypatch.setattr(time, "sleep", slept.append)
-    model, held_out = whole_networks.corrected(device, small, table, first, everywhere(small), plan(16, 0.0))
+    batches = Batches(device, small, plan(16, 0.0))
+    model, held_out = whole_networks.corrected(batches, table, first, everywhere(small))
     assert len(held_out) == 16
+    assert len(calls) > 4
     assert max(one.error for one in held_out[12:]) < 0.2
-    truth = measured(device, small, np.array(model.archs), rounds=2, seconds=0.01)
+    truth = measure_architectures(device, small, np.array(model.archs), rounds=2, seconds=0.01)
     assert model.measured_ms == pytest.approx([one.median_ms for one in truth], rel=0.02)
     assert [one.measured_ms for one in held_out] == list(model.measured_ms)
+
+
+def slowed(samples, factor):
+    return replace(samples, values_ms=tuple(factor * value for value in samples.values_ms))
+
+
+@pytest.mark.parametrize("paces", [[1.0, 1.06, 0.97, 1.03], [1.04, 1.0, 1.0, 1.09]])
+def test_a_machine_whose_pace_wanders_tells_networks_at_its_usual_pace(known, monkeypatch, paces):
+    device, space, _, _ = known
+    archs, left = space.random(16, np.random.default_rng(5)), list(paces)
+    real = whole_networks.beside
+
+    def wandering(witness, sessions, **more):
+        factor = left.pop(0)
+        samples, beside = real(witness, sessions, **more)
+        return [slowed(one, factor) for one in samples], slowed(beside, factor)
+
+    monkeypatch.setattr(whole_networks, "beside", wandering)
+    batches = Batches(device, space, plan())
+    for start in range(0, 16, BATCH):
+        medians = batches.medians(archs[start : start + BATCH])
+    truth = [one.median_ms for one in measure_architectures(device, space, archs, rounds=2, seconds=0.01)]
+    usual = np.median(paces)
+    assert medians == pytest.approx(usual * np.array(truth), rel=1e-9)
+    assert batches.paces == pytest.approx(np.repeat(paces, BATCH) / usual, rel=1e-9)
+
+
+def test_a_witness_of_before_links_two_sittings(known, monkeypatch):
+    device, space, _, _ = known
+    archs = space.random(8, np.random.default_rng(6))
+    first = Batches(device, space, plan())
+    before = first.medians(archs)
+    real = whole_networks.beside
+
+    def slower(witness, sessions, **more):
+        samples, beside = real(witness, sessions, **more)
+        return [slowed(one, 1.07) for one in samples], slowed(beside, 1.07)
+
+    monkeypatch.setattr(whole_networks, "beside", slower)
+    later = Batches(device, space, plan(), first.witness, first.watched.usual_ms)
+    assert later.medians(archs) == pytest.approx(before, rel=1e-9)
+    assert later.paces == pytest.approx(np.full(8, 1.07), rel=1e-9)

@@ -3,9 +3,15 @@
 from hurricane.devices.conformance import check_device
 from hurricane.devices.measuring import measure
 from hurricane.devices.naming import DeviceStatus, list_devices, open_device
-from hurricane.devices.profiling import bench_model, measure_architecture, measure_architectures, profile
+from hurricane.devices.profiling import (
+    bench_model,
+    load_architectures,
+    measure_architecture,
+    measure_architectures,
+    profile,
+)
 from hurricane.devices.protocol import Device, Pictures, Session
-from hurricane.devices.watching import Watched
+from hurricane.devices.watching import Watched, beside
 
 __all__ = [
     "Device",
@@ -14,8 +20,10 @@ __all__ = [
     "Session",
     "Watched",
     "bench_model",
+    "beside",
     "check_device",
     "list_devices",
+    "load_architectures",
     "measure",
     "measure_architecture",
     "measure_architectures",

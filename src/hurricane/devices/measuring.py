@@ -1,7 +1,8 @@
 """The one measurement: warm-up, calibrated blocks, interleaved rounds, a gate on disagreement.
 
-Spread between processes on a shared machine is 1 to 4 % for the median of a block, but slow spells of seconds are 2 to
-6 times slower; so every session has its turn in every round, and only rounds that agree with the best one count.
+A processor's pace wanders by 2 to 6 % (median of a block) within a tenth of a second to a second, and spells of
+seconds are 2 to 6 times slower: a longer block averages out nothing, but sessions that take short turns all see the
+same pace. So turns are short, what a round was slower for all is taken out, and only rounds that agree count.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +11,21 @@ import numpy as np
 
 from hurricane.devices.protocol import Session
 from hurricane.errors import ConfigError
-from hurricane.latency import Samples
+from hurricane.latency import Floats, Samples
 
-WARM_UP_SECONDS = 0.01
-# A round whose median is this far above the best round's fell into a slow spell.
+# Until another network's weights have left the cache: OpenVINO's int8 is 20 % slower at first, 1 % after 20 ms.
+WARM_UP_SECONDS = 0.02
+# A round whose median is this far above the usual fell into a slow spell.
 SLOW_SPELL = 1.10
 # Two rounds this close say that neither was disturbed.
 AGREEMENT = 1.05
 EXTRA_ROUNDS = 3
-MIN_RUNS, MAX_RUNS = 5, 5000
+MIN_RUNS, MAX_RUNS = 3, 5000
 # Samples kept of each thing; their quantiles are those of all runs.
 MAX_KEPT = 200
+# Sessions that tell the pace of a round apart from their own noise.
+FEWEST_TOGETHER = 3
+SWEEPS = 5
 
 Block = list[float]
 
@@ -28,34 +33,38 @@ Block = list[float]
 def measure(
     sessions: Sequence[Session],
     *,
-    rounds: int = 3,
-    seconds: float = 0.05,
+    rounds: int = 5,
+    seconds: float = 0.02,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Samples]:
     """Latency samples of each session, milliseconds, at batch 1.
 
+    From three sessions on, a round that was slower or faster for all of them is scaled to the usual pace of these
+    rounds. One or two cannot tell the machine's pace from their own noise: of them the rounds near the best count.
+
     rounds : turns that each session has, interleaved; what disagrees has up to three more.
-    seconds : that one turn lasts, warm-up not counted; a turn has 5 to 5000 runs.
+    seconds : that one turn lasts, warm-up not counted; a turn has 3 to 5000 runs.
     progress : told (turns done, turns planned).
 
     Raises ConfigError where rounds or seconds are not positive.
     """
     if rounds < 1 or not seconds > 0:
         raise ConfigError(f"{rounds} rounds of {seconds} s cannot be measured; both must be above 0")
-    blocks: list[list[Block]] = [[] for _ in sessions]
+    turns: list[dict[int, Block]] = [{} for _ in sessions]
     planned, done = rounds * len(sessions), 0
-    for _ in range(rounds):
-        for session, mine in zip(sessions, blocks, strict=True):
-            mine.append(_block(session, seconds))
+    for number in range(rounds):
+        for session, mine in zip(sessions, turns, strict=True):
+            mine[number] = _block(session, seconds)
             done += 1
             if progress is not None:
                 progress(done, planned)
-    for _ in range(EXTRA_ROUNDS):
+    for number in range(rounds, rounds + EXTRA_ROUNDS):
         # Interleaved again: one after the other, they would share a slow spell.
-        for session, mine in zip(sessions, blocks, strict=True):
-            if not _agree(mine):
-                mine.append(_block(session, seconds))
-    return [_samples(mine) for mine in blocks]
+        for session, mine, blocks in zip(sessions, turns, _at_usual_pace(turns), strict=True):
+            if not _agree(blocks):
+                mine[number] = _block(session, seconds)
+    together = len(sessions) >= FEWEST_TOGETHER
+    return [_samples(blocks, together) for blocks in _at_usual_pace(turns)]
 
 
 def _block(session: Session, seconds: float) -> Block:
@@ -65,17 +74,44 @@ def _block(session: Session, seconds: float) -> Block:
     return session.time(int(np.clip(seconds / each, MIN_RUNS, MAX_RUNS)))
 
 
-def _agree(blocks: Sequence[Block]) -> bool:
+def _at_usual_pace(turns: Sequence[dict[int, Block]]) -> list[list[Floats]]:
+    """The blocks of each session, divided by the pace of their rounds."""
+    count = 1 + max((max(mine) for mine in turns), default=0)
+    medians = np.full((len(turns), count), np.nan)
+    for row, mine in zip(medians, turns, strict=True):
+        for number, block in mine.items():
+            row[number] = np.median(block)
+    pace = _pace(medians)
+    return [[np.asarray(block) / pace[number] for number, block in mine.items()] for mine in turns]
+
+
+def _pace(medians: Floats) -> Floats:
+    """How much slower than usual each round was for all: (rounds,) factors, from medians (sessions, rounds).
+
+    Median polish of logarithms: level of the session + pace of the round. NaN: no turn. 1 where too few tell.
+    """
+    pace, told = np.zeros(medians.shape[1]), (~np.isnan(medians)).sum(axis=0) >= FEWEST_TOGETHER
+    if told.any():
+        logs = np.log(np.maximum(medians, 1e-9))
+        for _ in range(SWEEPS):
+            own = np.nanmedian(logs - pace, axis=1, keepdims=True)
+            pace[told] = np.nanmedian((logs - own)[:, told], axis=0)
+            pace[told] -= np.median(pace[told])
+    return np.exp(pace)
+
+
+def _agree(blocks: Sequence[Floats]) -> bool:
     medians = sorted(float(np.median(block)) for block in blocks)
     return len(medians) == 1 or medians[1] <= medians[0] * AGREEMENT
 
 
-def _samples(blocks: Sequence[Block]) -> Samples:
+def _samples(blocks: Sequence[Floats], together: bool) -> Samples:
+    """What counts of the blocks: those near the best, or, where the machine's pace is out, near the middle one."""
     medians = [float(np.median(block)) for block in blocks]
-    best = min(medians)
-    kept = [block for block, median in zip(blocks, medians, strict=True) if median <= best * SLOW_SPELL]
+    usual = float(np.median(medians)) if together else min(medians)
+    kept = [block for block, median in zip(blocks, medians, strict=True) if median <= usual * SLOW_SPELL]
     dropped = sum(map(len, blocks)) - sum(map(len, kept))
-    values = np.concatenate([np.asarray(block) for block in kept])
+    values = np.concatenate(kept)
     if len(values) > MAX_KEPT:
         # Evenly through the sorted values, from the middle of each share: the quantiles stay.
         shares = (np.arange(MAX_KEPT) + 0.5) / MAX_KEPT
@@ -83,5 +119,6 @@ def _samples(blocks: Sequence[Block]) -> Samples:
     unstable = None
     if not _agree(blocks):
         others = ", ".join(f"{median:.3g}" for median in sorted(medians)[1:3])
+        best = min(medians)
         unstable = f"no two of {len(blocks)} rounds agree within 5 %: best {best:.3g} ms, next {others} ms"
     return Samples(tuple(values.tolist()), unstable, dropped)

@@ -10,12 +10,12 @@ import numpy as np
 from hurricane import ops
 from hurricane.devices.measuring import measure
 from hurricane.devices.protocol import Device, Session
-from hurricane.devices.watching import Watched
+from hurricane.devices.watching import Watched, beside
 from hurricane.errors import ConfigError, ModelError, OperatorError
 from hurricane.export import random_architecture, random_network
 from hurricane.latency import LatencyTable, Samples
 from hurricane.ops import Graph, OpSpec
-from hurricane.space import SearchSpace
+from hurricane.space import Archs, SearchSpace
 
 # Operators that are interleaved; with stacks of four they hold at most some hundred megabytes.
 GROUP = 16
@@ -38,8 +38,8 @@ def profile(
     known: Mapping[OpSpec, Samples] | None = None,
     on_rows: Callable[[Mapping[OpSpec, Samples]], None] | None = None,
     progress: Progress | None = None,
-    rounds: int = 3,
-    seconds: float = 0.05,
+    rounds: int = 5,
+    seconds: float = 0.02,
     stack: int = 4,
 ) -> LatencyTable:
     """The latency of every distinct operator of a space on a device (arXiv 1910.11609).
@@ -90,6 +90,8 @@ def profile(
             told(number)
             waiting -= GROUP
         report(len(rows) + len(refused), len(specs))
+    for number in range(len(groups)):  # the usual pace is known only now
+        told(number)
     provenance = {
         **device.facts(),
         "device": device.name,
@@ -163,9 +165,9 @@ class _Groups:
                 self.failed[spec] = str(error)
         if self._witness is None:
             self._witness = next(iter(sessions), None)
-        watched = [] if self._witness is None else [self._witness]
-        samples = measure([*sessions, *watched], rounds=self._rounds, seconds=self._seconds)
-        return (samples[: len(sessions)], samples[-1]) if watched else ([], Samples((0.0,)))
+        if self._witness is None:
+            return [], Samples((0.0,))
+        return beside(self._witness, sessions, rounds=self._rounds, seconds=self._seconds)
 
 
 def _copies(spec: OpSpec, stack: int) -> int:
@@ -193,8 +195,8 @@ def measure_architectures(
     space: SearchSpace,
     archs: Any,
     *,
-    rounds: int = 3,
-    seconds: float = 0.05,
+    rounds: int = 5,
+    seconds: float = 0.02,
     progress: Progress | None = None,
 ) -> list[Samples]:
     """Latency samples of whole networks with random weights, exported as they would ship.
@@ -205,13 +207,15 @@ def measure_architectures(
     archs = space.checked(archs)
     samples: list[Samples] = []
     for start in range(0, len(archs), NETWORKS_AT_ONCE):
-        sessions = [
-            device.load(device.export(random_architecture(space, arch)))
-            for arch in archs[start : start + NETWORKS_AT_ONCE]
-        ]
+        sessions = load_architectures(device, space, archs[start : start + NETWORKS_AT_ONCE])
         samples += measure(sessions, rounds=rounds, seconds=seconds)
         (progress or _nobody)(len(samples), len(archs))
     return samples
+
+
+def load_architectures(device: Device, space: SearchSpace, archs: Archs) -> list[Session]:
+    """Whole networks with random weights, exported as they would ship, and loaded: one session a row of archs."""
+    return [device.load(device.export(random_architecture(space, arch))) for arch in archs]
 
 
 def measure_architecture(device: Device, space: SearchSpace, indices: Sequence[int]) -> Samples:

@@ -26,7 +26,7 @@ FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
 FILLED = 0.8
 # The cheapest by MACs need not be the cheapest on the device; further from the budget than this it is hopeless.
 DOUBT = 0.75
-QUICK = {"rounds": 2, "seconds": 0.03}
+QUICK = {"rounds": 3, "seconds": 0.02}
 
 
 def cheap_networks(space: SearchSpace) -> Archs:

@@ -16,7 +16,7 @@ from hurricane.nn import Supernet
 from hurricane.runs import append_row, digest, read_rows
 from hurricane.search import EvolutionResult, Scored, expected_scores
 from hurricane.space import SearchSpace
-from hurricane.steps import plan, profile, stage_search, supernet
+from hurricane.steps import plan, profile, stage_search, supernet, whole_networks
 from hurricane.steps.job import Job
 
 NAME = "search"
@@ -127,7 +127,11 @@ def _measured(
     archs = np.array([scored.indices for scored in best])
     with job.view.bar("measuring the finalists", len(best)) as bar:
         samples = measure_architectures(
-            job.device, space, archs, rounds=job.config.verify.rounds, seconds=job.config.profile.seconds
+            job.device,
+            space,
+            archs,
+            rounds=whole_networks.TURNS * job.config.profile.rounds,
+            seconds=job.config.profile.seconds,
         )
         bar.advance(len(best))
     predicted = cost.predict(space, archs)

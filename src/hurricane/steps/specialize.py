@@ -14,7 +14,7 @@ from hurricane.space import SearchSpace
 from hurricane.specialization import Judgement, Specialization, judge
 from hurricane.steps import profile, whole_networks
 from hurricane.steps.job import Job
-from hurricane.steps.whole_networks import HeldOut, Plan
+from hurricane.steps.whole_networks import Batches, HeldOut, Plan
 
 NAME = "space"
 FILES = ("space/space.json", "space/judgement.json", "space/latency_model.json")
@@ -37,7 +37,8 @@ def perform(job: Job) -> None:
     """Print what the space costs, narrow it, measure networks of it and fit the latency model."""
     table, full = profile.load(job), _runnable(job)
     archs = full.random(FIRST_NETWORKS, np.random.default_rng(job.config.run.seed))
-    rough = whole_networks.fitted(job.device, full, table, archs, _plan(job))
+    batches = Batches(job.device, full, _plan(job))
+    rough = whole_networks.fitted(batches, table, archs)
     before = _describe(job, "full space", full, rough)
     if before["cheapest_ms"] > job.budget_ms:
         advice = "raise --max-latency, or give a smaller width (--set space.width=...) or --image-size"
@@ -55,7 +56,9 @@ def perform(job: Job) -> None:
         capacity=section.capacity,
         price=section.price,
     )
-    model, held_out = _corrected(job, judged.space, table, rough)
+    if judged.space != full:
+        batches = Batches(job.device, judged.space, _plan(job))
+    model, held_out = _corrected(job, batches, table, rough)
     after = _describe(job, "hardware-aware space", judged.space, model)
     job.view.say(_in_words(held_out))
     write_json(job.run.path(NAME, "space.json"), judged.space.to_json())
@@ -81,11 +84,11 @@ def _plan(job: Job) -> Plan:
 
 
 def _corrected(
-    job: Job, space: SearchSpace, table: CostModel, rough: LatencyModel
+    job: Job, batches: Batches, table: CostModel, rough: LatencyModel
 ) -> tuple[LatencyModel, tuple[HeldOut, ...]]:
     """The latency model of the hardware-aware space, from networks near the budget."""
-    plan, near = _plan(job), whole_networks.near(space, job.budget_ms, job.config.run.seed)
-    with job.view.bar("measuring whole networks", plan.networks) as bar:
+    near = whole_networks.near(batches.space, job.budget_ms, job.config.run.seed)
+    with job.view.bar("measuring whole networks", batches.plan.networks) as bar:
         done = 0
 
         def advance(now: int) -> None:
@@ -93,8 +96,8 @@ def _corrected(
             bar.advance(now - done)
             done = now
 
-        found = whole_networks.corrected(job.device, space, table, rough, near, plan, advance)
-        bar.advance(plan.networks - done)
+        found = whole_networks.corrected(batches, table, rough, near, advance)
+        bar.advance(batches.plan.networks - done)
     return found
 
 

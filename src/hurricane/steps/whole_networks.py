@@ -3,13 +3,14 @@
 Used by the step `specialize` and by `benchmarks/latency.py`, so that what is judged there is what a run does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from hurricane.devices import Device, Watched, measure_architectures
+from hurricane.devices import Device, Session, Watched, beside, load_architectures
 from hurricane.errors import InfeasibleBudget
 from hurricane.latency import CostModel, Floats, Samples
 from hurricane.latency_model import LatencyModel, fit_latency, informative
@@ -22,8 +23,8 @@ BATCH = 4
 FEWEST = 8
 CANDIDATES = 400
 # Turns that a whole network has, for each of an operator's: making and loading it takes longer than running it, and
-# noise of some runtimes (OpenVINO int8: 4 % from second to second) is averaged out over turns.
-TURNS = 3
+# a turn of OpenVINO's int8 is 3 % off the pace of its round.
+TURNS = 5
 # Whole networks are measured in this part of the budget: the correction must hold where it is used.
 NEAR_BUDGET = (0.75, 1.15)
 
@@ -68,40 +69,92 @@ class Plan:
     seconds: float
 
 
-def fitted(device: Device, space: SearchSpace, table: CostModel, archs: Archs, plan: Plan) -> LatencyModel:
+class Batches:
+    """Whole networks of a space, measured batch by batch beside a witness (`devices.Watched`), told at its usual pace.
+
+    witness : the first network measured, or the one given, with its usual median where that is known, too.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        space: SearchSpace,
+        plan: Plan,
+        witness: Sequence[int] | None = None,
+        usual_ms: float | None = None,
+    ) -> None:
+        self.device, self.space, self.plan = device, space, plan
+        self.witness = None if witness is None else list(witness)
+        self.watched = Watched(self._measured, usual_ms=usual_ms)
+        self._batches: list[Archs] = []
+
+    @property
+    def archs(self) -> Archs:
+        """All networks so far: (n, layers)."""
+        none = np.empty((0, len(self.space.layers)), dtype=np.int64)
+        return np.concatenate([none, *self._batches])
+
+    def medians(self, batch: Archs) -> Floats:
+        """Milliseconds of a batch and of all before it, measured again where that turned out to be due: (n,)."""
+        self._batches.append(batch)
+        self.watched.add()
+        self.watched.settle()
+        every = range(len(self.watched))
+        return np.array([one.median_ms for number in every for one in self.watched.samples(number)])
+
+    @property
+    def paces(self) -> Floats:
+        """How much slower than usual the machine was beside each network, factors: (n,)."""
+        each = [np.full(len(batch), self.watched.pace(n)) for n, batch in enumerate(self._batches)]
+        return np.concatenate([np.empty(0), *each])
+
+    @cached_property
+    def _witness(self) -> Session:
+        assert self.witness is not None
+        return load_architectures(self.device, self.space, np.array([self.witness]))[0]
+
+    def _measured(self, number: int) -> tuple[list[Samples], Samples]:
+        batch = self._batches[number]
+        if self.witness is None:
+            self.witness = batch[0].tolist()
+        return beside(
+            self._witness,
+            load_architectures(self.device, self.space, batch),
+            rounds=TURNS * self.plan.rounds,
+            seconds=self.plan.seconds,
+        )
+
+
+def fitted(batches: Batches, table: CostModel, archs: Archs) -> LatencyModel:
     """The table corrected by given networks, measured now: a first model to choose others by."""
-    samples = measure_architectures(device, space, archs, rounds=plan.rounds, seconds=plan.seconds)
-    return fit_latency(space, archs, [one.median_ms for one in samples], prior=table)
+    medians = batches.medians(archs)
+    return fit_latency(batches.space, batches.archs, medians, prior=table)
 
 
 def corrected(
-    device: Device,
-    space: SearchSpace,
+    batches: Batches,
     table: CostModel,
     first: LatencyModel,
     candidates: Candidates,
-    plan: Plan,
     on_measured: Callable[[int], None] = lambda done: None,
 ) -> tuple[LatencyModel, tuple[HeldOut, ...]]:
     """The table corrected by networks of the space, batch by batch, and every prediction made before measuring.
 
     Parameters
     ----------
-    first : a model that prices the space and chooses the first batch; its networks are used where it is of this very
-        space, for those of another did not carry over (9 % off on a narrower one).
+    batches : measures; what it has measured already is used, too.
+    first : a model that prices the space and chooses the first batch, of this space or a wider one (networks of
+        another space are not fitted on: they did not carry over, 9 % off on a narrower one).
     candidates : architectures like those that will have to be predicted, given the model so far.
     on_measured : told how many networks are measured by now.
     """
-    model, batches = first, Batches(device, space, plan)
+    space, plan, model = batches.space, batches.plan, first
     held_out: list[HeldOut] = []
-    archs, before = np.empty((0, len(space.layers)), dtype=np.int64), np.empty(0)
-    if first.space == space:
-        archs, before = np.array(first.archs), np.array(first.measured_ms)
-    while len(archs) < plan.networks and not _good_enough(held_out, plan.error):
-        fresh = _new(candidates(model), archs)
+    while len(batches.archs) < plan.networks and not _good_enough(held_out, plan.error):
+        fresh = _new(candidates(model), batches.archs)
         if len(fresh) == 0:
             break
-        batch = informative(model, space, fresh, min(BATCH, plan.networks - len(archs)))
+        batch = informative(model, space, fresh, min(BATCH, plan.networks - len(batches.archs)))
         predicted, summed = model.predict(space, batch), table.predict(space, batch)
         bounds, known = model.interval(space, batch), len(model.archs)
         medians = batches.medians(batch)
@@ -110,38 +163,11 @@ def corrected(
             HeldOut(space.names(arch), float(t), float(p), float(low), float(high), np.nan, known)
             for arch, t, p, (low, high) in rows
         ]
-        held_out = [replace(one, measured_ms=float(ms)) for one, ms in zip(held_out, medians, strict=True)]
-        archs = np.concatenate([archs, batch])
-        model = fit_latency(space, archs, np.concatenate([before, medians]), prior=table)
-        on_measured(len(archs))
+        last = medians[-len(held_out) :]
+        held_out = [replace(one, measured_ms=float(ms)) for one, ms in zip(held_out, last, strict=True)]
+        model = fit_latency(space, batches.archs, medians, prior=table)
+        on_measured(len(batches.archs))
     return model, tuple(held_out)
-
-
-class Batches:
-    """Whole networks measured batch by batch, beside a witness, the first network of all (`devices.Watched`)."""
-
-    def __init__(self, device: Device, space: SearchSpace, plan: Plan) -> None:
-        self._device, self._space, self._plan = device, space, plan
-        self._batches: list[Archs] = []
-        self._watched = Watched(self._measured)
-
-    def medians(self, batch: Archs) -> Floats:
-        """Milliseconds of a batch and of all before it, measured again where that turned out to be due: (n,)."""
-        self._batches.append(batch)
-        self._watched.add()
-        self._watched.settle()
-        every = range(len(self._watched))
-        return np.array([one.median_ms for number in every for one in self._watched.samples(number)])
-
-    def _measured(self, number: int) -> tuple[list[Samples], Samples]:
-        *samples, witness = measure_architectures(
-            self._device,
-            self._space,
-            np.concatenate([self._batches[number], self._batches[0][:1]]),
-            rounds=TURNS * self._plan.rounds,
-            seconds=self._plan.seconds,
-        )
-        return samples, witness
 
 
 def near(space: SearchSpace, budget_ms: float, seed: int) -> Candidates:
