@@ -47,7 +47,9 @@ def test_what_was_measured_in_a_slow_spell_is_measured_again(machine, slowness):
     watched = Watched(machine.measured)
     for _ in range(3):
         watched.add()
-    assert watched.due() == [number for number, factor in enumerate(slowness) if factor > 1.1 * min(slowness)]
+    assert watched.due() == [
+        number for number, factor in enumerate(slowness) if factor > 1.15 * min(slowness)
+    ]
     watched.settle()
     assert medians(watched) == [[1.0, 10.0], [2.0, 10.0], [3.0, 10.0]]
 

@@ -165,3 +165,21 @@ def test_a_witness_of_before_links_two_sittings(known, monkeypatch):
     later = Batches(device, space, plan(), first.witness, first.watched.usual_ms)
     assert later.medians(archs) == pytest.approx(before, rel=1e-9)
     assert later.paces == pytest.approx(np.full(8, 1.07), rel=1e-9)
+
+
+def test_predictions_made_in_a_slow_minute_are_told_at_the_pace_found_usual_later(known, monkeypatch):
+    device, space, table, _ = known
+    calls, real = [], whole_networks.beside
+
+    def slow_at_first(witness, sessions, **more):
+        factor = 1.12 if len(calls) < 3 else 1.0
+        calls.append(factor)
+        samples, beside = real(witness, sessions, **more)
+        return [slowed(one, factor) for one in samples], slowed(beside, factor)
+
+    monkeypatch.setattr(whole_networks, "beside", slow_at_first)
+    batches = Batches(device, space, plan(28, 0.0))
+    first = whole_networks.fitted(batches, table, space.random(4, np.random.default_rng(0)))
+    _, held_out = whole_networks.corrected(batches, table, first, everywhere(space))
+    assert calls == [1.12] * 3 + [1.0] * 4
+    assert max(one.error for one in held_out) < 0.06

@@ -23,8 +23,6 @@ GROUP = 16
 NETWORKS_AT_ONCE = 5
 # What is left of a timing after the call's overhead may be nothing; a thing that runs costs at least this.
 LEAST_MS = 1e-5
-# Times that operators timed in a slow spell are timed at most.
-MOST_TIMINGS = 3
 # Passes one pixel on: what a call costs whatever it computes.
 _EMPTY = OpSpec("skip", 1, 1, 1, 1)
 
@@ -142,7 +140,7 @@ class _Groups:
         self._groups = [list(specs[start : start + GROUP]) for start in range(0, len(specs), GROUP)]
         self._witness: Session | None = None
         self.failed: dict[OpSpec, str] = {}
-        self.watched = Watched(self._measured, MOST_TIMINGS)
+        self.watched = Watched(self._measured)
 
     def __len__(self) -> int:
         return len(self._groups)

@@ -16,8 +16,9 @@ from hurricane.devices.measuring import measure
 from hurricane.devices.protocol import Session
 from hurricane.latency import Samples
 
-# A batch beside which the witness was so much slower than at its best is measured again: no factor mends that.
-SLOW = 1.10
+# A batch beside which the witness was so much slower than at its best is measured again: what slows a machine down
+# that much does not slow everything alike.
+SLOW = 1.15
 PAUSE_SECONDS = 1.0
 # What the witness is off, the whole batch is.
 WITNESS_TURNS = 3
@@ -50,7 +51,7 @@ class Watched:
     usual_ms : the witness's usual median; None is the middle one of all batches so far.
     """
 
-    def __init__(self, measure: Measure, most: int = 5, usual_ms: float | None = None) -> None:
+    def __init__(self, measure: Measure, most: int = 3, usual_ms: float | None = None) -> None:
         self._measure, self._most, self._usual_ms = measure, most, usual_ms
         self._samples: list[list[Samples]] = []
         self._times: list[int] = []

@@ -51,6 +51,12 @@ class HeldOut:
         """How far the prediction was off, a fraction of what was measured."""
         return abs(self.predicted_ms / self.measured_ms - 1.0)
 
+    def told_at(self, factor: float, measured_ms: float) -> "HeldOut":
+        """The same with the prediction moved to another pace of the machine, and what was measured at that one."""
+        names = ("predicted_ms", "low_ms", "high_ms")
+        moved = {name: factor * getattr(self, name) for name in names}
+        return replace(self, measured_ms=measured_ms, **moved)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {**asdict(self), "architecture": list(self.architecture)}
@@ -103,6 +109,11 @@ class Batches:
         return np.array([one.median_ms for number in every for one in self.watched.samples(number)])
 
     @property
+    def usual_ms(self) -> float | None:
+        """Median of the witness at the pace at which networks are told; None before any is measured."""
+        return self.watched.usual_ms if len(self.watched) else None
+
+    @property
     def paces(self) -> Floats:
         """How much slower than usual the machine was beside each network, factors: (n,)."""
         each = [np.full(len(batch), self.watched.pace(n)) for n, batch in enumerate(self._batches)]
@@ -150,6 +161,7 @@ def corrected(
     """
     space, plan, model = batches.space, batches.plan, first
     held_out: list[HeldOut] = []
+    usual_ms = batches.usual_ms
     while len(batches.archs) < plan.networks and not _good_enough(held_out, plan.error):
         fresh = _new(candidates(model), batches.archs)
         if len(fresh) == 0:
@@ -163,8 +175,11 @@ def corrected(
             HeldOut(space.names(arch), float(t), float(p), float(low), float(high), np.nan, known)
             for arch, t, p, (low, high) in rows
         ]
+        # Predictions were made at the pace that was the usual one then.
+        moved = 1.0 if usual_ms is None else (batches.usual_ms or usual_ms) / usual_ms
+        usual_ms = batches.usual_ms
         last = medians[-len(held_out) :]
-        held_out = [replace(one, measured_ms=float(ms)) for one, ms in zip(held_out, last, strict=True)]
+        held_out = [one.told_at(moved, float(ms)) for one, ms in zip(held_out, last, strict=True)]
         model = fit_latency(space, batches.archs, medians, prior=table)
         on_measured(len(batches.archs))
     return model, tuple(held_out)
