@@ -237,12 +237,14 @@ def test_a_folder_with_other_things_is_a_sentence(cli, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"no model"])
-def test_bench_on_what_is_no_model_is_a_sentence(cli, tmp_path, content):
-    path = tmp_path / "model.onnx"
+@pytest.mark.parametrize("device", ["onnxruntime:cpu", "simulated:cpu"])
+def test_bench_on_what_is_no_model_is_a_sentence_with_its_name(cli, tmp_path, content, device):
+    path = tmp_path / "net.onnx"
     if content is not None:
         path.write_bytes(content)
-    status, _, err = cli("bench", path, "--device", "onnxruntime:cpu")
-    assert_sentence(status, err, "model")
+    status, _, err = cli("bench", path, "--device", device)
+    assert_sentence(status, err, str(path))
+    assert f"{path}: {path}" not in err
 
 
 @pytest.mark.parametrize(

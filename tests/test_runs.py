@@ -37,7 +37,10 @@ def test_a_newer_format_is_refused(run):
         Run.open(run.folder)
 
 
-@pytest.mark.parametrize("text", ['{"format"', "[]", '{"format": 1}', '{"format": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"format"', "[]", '{"format": 1}', '{"format": "x"}', '{"format": 1, "decisions": {}, "identity": {}}'],
+)
 def test_a_damaged_run_file_is_told(run, text):
     run.path("run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json"):

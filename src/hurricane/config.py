@@ -130,7 +130,7 @@ class VerifySection(Section):
 
 
 class RunSection(Section):
-    """The run itself. time_limit_s: 0 is none. threads: used for training."""
+    """The run itself. time_limit_s: 0 is none. threads: for training, at most as many as there are processors."""
 
     seed: int = Field(0, ge=0, lt=2**32)
     time_limit_s: float = Field(0.0, ge=0)

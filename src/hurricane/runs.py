@@ -130,7 +130,8 @@ class Run:
             raise RunError(f"{folder} is a file; choose a folder for the run")
         if folder.is_dir() and any(not name.name.startswith(".") for name in folder.iterdir()):
             raise RunError(f"{folder} holds other files and is no run; choose a new or empty folder")
-        write_json(folder / RUN_FILE, {"format": FORMAT, "decisions": {}, **facts})
+        empty = {"format": FORMAT, "decisions": {}, "seconds": {}, "commands": []}
+        write_json(folder / RUN_FILE, {**empty, **facts})
         return Run(folder)
 
     @staticmethod
@@ -143,7 +144,8 @@ class Run:
         try:
             facts = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
             newer = facts["format"] > FORMAT
-            whole = newer or (isinstance(facts["decisions"], dict) and isinstance(facts["identity"], dict))
+            kinds = {"decisions": dict, "identity": dict, "seconds": dict, "commands": list}
+            whole = newer or all(isinstance(facts[name], kind) for name, kind in kinds.items())
         except (OSError, ValueError, KeyError, TypeError):
             newer = whole = False
         if newer:

@@ -232,4 +232,8 @@ def bench_model(device: Device, path: str | Path, *, rounds: int = 5, seconds: f
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"there is no model {path}; give the path of an exported model ({device.suffix})")
-    return measure([device.load(path)], rounds=rounds, seconds=seconds)[0]
+    try:
+        session = device.load(path)
+    except ModelError as error:
+        raise ModelError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    return measure([session], rounds=rounds, seconds=seconds)[0]

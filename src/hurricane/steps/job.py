@@ -104,9 +104,10 @@ class Job:
 
     @property
     def threads(self) -> int:
-        """Threads for training."""
+        """Threads for training: no more than there are processors for this process."""
         threads = self.config.run.threads
-        return len(os.sched_getaffinity(0)) if threads == "auto" else threads
+        here = len(os.sched_getaffinity(0))
+        return here if threads == "auto" else min(threads, here)
 
     @property
     def budget_ms(self) -> float:
