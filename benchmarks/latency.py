@@ -62,9 +62,10 @@ def main() -> None:
     space = whole.narrow(
         [[c for c in la.choices if la.spec(c) not in table.unsupported] for la in whole.layers]
     )
-    model, rest = corrected(device, space, table, asked, parts)
+    batches = Batches(device, space, plan_of(asked))
+    model, rest = corrected(batches, table, asked, parts)
     archs = fresh(space, model, asked)
-    passes, paces = measured(device, space, archs, asked, parts, rest)
+    passes, paces = measured(batches, archs, asked, parts, rest)
     figures = {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "sessions": read_rows(parts / "sessions.jsonl"),
@@ -93,7 +94,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--fresh", type=int, default=40, help="networks to judge by")
     parser.add_argument(
-        "--networks", type=int, default=24, help="networks to fit on, at most (profile.networks)"
+        "--networks", type=int, default=36, help="networks to fit on, at most (profile.networks)"
     )
     parser.add_argument(
         "--error", type=float, default=0.015, help="held-out error that is enough (profile.error)"
@@ -135,7 +136,7 @@ def profiled(device: Device, space: SearchSpace, asked: argparse.Namespace, part
 
 
 def corrected(
-    device: Device, space: SearchSpace, table: LatencyTable, asked: argparse.Namespace, parts: Path
+    batches: Batches, table: LatencyTable, asked: argparse.Namespace, parts: Path
 ) -> tuple[LatencyModel, dict[str, Any]]:
     """The model as a run makes it, its held-out predictions, and the witness beside which networks were measured.
 
@@ -145,7 +146,7 @@ def corrected(
     if path.exists():
         kept = read_json(path)
         return LatencyModel.from_json(kept.pop("model")), kept
-    started, batches = time.perf_counter(), Batches(device, space, plan_of(asked))
+    started, space = time.perf_counter(), batches.space
     rng = np.random.default_rng([asked.seed, 1])
     first = whole_networks.fitted(batches, table, space.random(FIRST, rng))
     near = whole_networks.near(space, budget_ms(space, first, asked), asked.seed)
@@ -184,25 +185,24 @@ def fresh(space: SearchSpace, model: LatencyModel, asked: argparse.Namespace) ->
 
 
 def measured(
-    device: Device,
-    space: SearchSpace,
-    archs: Archs,
-    asked: argparse.Namespace,
-    parts: Path,
-    rest: dict[str, Any],
+    batches: Batches, archs: Archs, asked: argparse.Namespace, parts: Path, rest: dict[str, Any]
 ) -> tuple[Floats, Floats]:
-    """Medians of each network at the usual pace, kinds mixed, and the machine's pace then: (passes, n) each."""
+    """Medians of each network at the fit's usual pace, kinds mixed, and the machine's pace then: (passes, n) each."""
     path, n = parts / "fresh.json", len(archs)
     if not path.exists():
+        if batches.witness is None:  # the fit was made before this process: its witness is loaded again
+            batches = Batches(batches.device, batches.space, batches.plan, rest["witness"])
         orders = [np.random.default_rng([asked.seed, 4, number]).permutation(n) for number in range(PASSES)]
-        batches = Batches(device, space, plan_of(asked), rest["witness"], rest["usual_ms"])
         for order in orders:
             for start in range(0, n, BATCH):
                 medians = batches.medians(archs[order[start : start + BATCH]])
+        # All are told at a pace that these batches had a say in; back to the one that the fit knew.
+        moved = batches.watched.usual_ms / rest["usual_ms"]
         passes, paces = np.empty((PASSES, n)), np.empty((PASSES, n))
         for number, order in enumerate(orders):
-            part = slice(number * n, (number + 1) * n)
-            passes[number, order], paces[number, order] = medians[part], batches.paces[part]
+            part = slice((number - PASSES) * n, (number - PASSES + 1) * n or None)
+            passes[number, order] = medians[part] / moved
+            paces[number, order] = batches.paces[part] * moved
         write_json(path, {"ms": passes.tolist(), "paces": paces.tolist()})
     kept = read_json(path)
     return np.array(kept["ms"]), np.array(kept["paces"])

@@ -55,7 +55,7 @@ class ProfileSection(Section):
     rounds: int = Field(5, ge=1)
     seconds: float = Field(0.02, gt=0)
     stack: int = Field(4, ge=1)
-    networks: int = Field(24, ge=3)
+    networks: int = Field(36, ge=3)
     error: float = Field(0.015, ge=0)
 
 

@@ -77,14 +77,6 @@ def test_the_time_at_which_the_witness_was_fastest_counts_at_the_usual_pace(mach
     assert medians(watched) == pytest.approx(np.array([[1.15, 11.5], [2.3, 11.5]]))
 
 
-def test_a_usual_pace_may_be_given(machine):
-    machine.slowness = [1.05, 1.1]
-    watched = Watched(machine.measured, usual_ms=2.0)
-    for _ in range(2):
-        watched.add()
-    assert medians(watched) == pytest.approx(np.array([[1.0, 10.0], [2.0, 10.0]]))
-
-
 class Paced:
     """A session on a machine whose pace changes from turn to turn of all."""
 

@@ -48,11 +48,10 @@ class Watched:
 
     measure : measures one batch and the witness, the same one every time.
     most : times that a batch is measured at most; the time at which the witness was fastest counts.
-    usual_ms : the witness's usual median; None is the middle one of all batches so far.
     """
 
-    def __init__(self, measure: Measure, most: int = 3, usual_ms: float | None = None) -> None:
-        self._measure, self._most, self._usual_ms = measure, most, usual_ms
+    def __init__(self, measure: Measure, most: int = 3) -> None:
+        self._measure, self._most = measure, most
         self._samples: list[list[Samples]] = []
         self._times: list[int] = []
         self.witness_ms: list[float] = []
@@ -62,8 +61,8 @@ class Watched:
 
     @property
     def usual_ms(self) -> float:
-        """Median of the witness at the pace at which everything is told."""
-        return float(np.median(self.witness_ms)) if self._usual_ms is None else self._usual_ms
+        """Median of the witness at the pace at which everything is told: the middle one of all batches so far."""
+        return float(np.median(self.witness_ms))
 
     def pace(self, number: int) -> float:
         """How much slower than usual the machine was beside a batch, a factor."""

@@ -78,7 +78,7 @@ class Plan:
 class Batches:
     """Whole networks of a space, measured batch by batch beside a witness (`devices.Watched`), told at its usual pace.
 
-    witness : the first network measured, or the one given, with its usual median where that is known, too.
+    witness : the architecture beside which all are measured; where none is given, the first one of all.
     """
 
     def __init__(
@@ -87,11 +87,10 @@ class Batches:
         space: SearchSpace,
         plan: Plan,
         witness: Sequence[int] | None = None,
-        usual_ms: float | None = None,
     ) -> None:
         self.device, self.space, self.plan = device, space, plan
         self.witness = None if witness is None else list(witness)
-        self.watched = Watched(self._measured, usual_ms=usual_ms)
+        self.watched = Watched(self._measured)
         self._batches: list[Archs] = []
 
     @property
