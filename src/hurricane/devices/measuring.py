@@ -1,8 +1,8 @@
 """The one measurement: warm-up, calibrated blocks, interleaved rounds, a gate on disagreement.
 
-A processor's pace wanders by 2 to 6 % (median of a block) within a tenth of a second to a second, and spells of
-seconds are 2 to 6 times slower: a longer block averages out nothing, but sessions that take short turns all see the
-same pace. So turns are short, what a round was slower for all is taken out, and only rounds that agree count.
+A processor's pace wanders by some percent within a tenth of a second to a second, and spells of seconds are 2 to 6
+times slower: a longer block averages out little, but sessions that take short turns all see the same pace
+(benchmarks/pace.py). So turns are short, what a round was slower for all is taken out, and rounds that agree count.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from hurricane.devices.protocol import Session
 from hurricane.errors import ConfigError
 from hurricane.latency import Floats, Samples
 
-# Until another network's weights have left the cache: OpenVINO's int8 is 20 % slower at first, 1 % after 20 ms.
+# Until another network's weights have left the cache: the first run is 1 to 6 % slower, the eighth 0.5 at most.
 WARM_UP_SECONDS = 0.02
 # A round whose median is this far above the usual fell into a slow spell.
 SLOW_SPELL = 1.10

@@ -23,7 +23,7 @@ BATCH = 4
 FEWEST = 8
 CANDIDATES = 400
 # Turns that a whole network has, for each of an operator's: making and loading it takes longer than running it, and
-# a turn of OpenVINO's int8 is 3 % off the pace of its round.
+# a single turn is 2 to 3 % off the pace of its round.
 TURNS = 5
 # Whole networks are measured in this part of the budget: the correction must hold where it is used.
 NEAR_BUDGET = (0.75, 1.15)
