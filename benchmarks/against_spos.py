@@ -23,7 +23,7 @@ from typing import Any
 from hurricane import config as config_file
 from hurricane.runs import Run, read_rows, write_json
 from hurricane.search import sample
-from hurricane.steps import stages, supernet, verify
+from hurricane.steps import search, stages, supernet, verify
 from hurricane.steps.job import Job
 
 # name: settings, share of the epochs of two stages, whether the winner is trained on what that spares
@@ -102,7 +102,16 @@ def row_of(asked: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
         pictures += sum(row["pictures"] for row in epochs)
         macs += 3 * mean_macs * sum(row["pictures"] for row in epochs)
     names = ("top1", "measured_ms", "predicted_ms", "within", "architecture", "facts")
-    cost = {"pictures": pictures, "macs": macs, "seconds": seconds}
+    finalist = search.chosen(job)
+    cost = {
+        "pictures": pictures,
+        "macs": macs,
+        "seconds": seconds,
+        "retrained_pictures": sum(
+            row["pictures"] for row in read_rows(opened.path("retrain", "curve.jsonl"))
+        ),
+        "score": None if finalist is None else finalist["score"],
+    }
     return {
         "way": way,
         "seed": seed,

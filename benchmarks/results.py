@@ -108,6 +108,44 @@ def _median(runs: list[list[int | None]], place: int, most: int) -> str:
     return f">{most}" if middle > most else str(middle)
 
 
+def against_spos() -> str:
+    """What each way's supernet costs, and what its winners are worth; means over seeds."""
+    ways: dict[str, list[dict[str, Any]]] = {}
+    for row in read("against_spos_cifar10"):
+        ways.setdefault(row["way"], []).append(row)
+    table = []
+    for way, same in ways.items():
+        mean = {
+            name: statistics.mean(row[name] for row in same)
+            for name in ("pictures", "macs", "seconds", "retrained_pictures", "score", "top1")
+        }
+        each = ", ".join(f"{100 * row['top1']:.1f}" for row in sorted(same, key=lambda row: row["seed"]))
+        shortest, longest = (pick(row["measured_ms"] for row in same) for pick in (min, max))
+        table.append(
+            [
+                way,
+                f"{mean['pictures'] / 1e3:.0f} k",
+                f"{mean['macs'] / 1e12:.2f}",
+                f"{mean['seconds']:.0f}",
+                f"{mean['retrained_pictures'] / 1e3:.0f} k",
+                f"{100 * mean['score']:.1f} %",
+                f"**{100 * mean['top1']:.1f} %** ({each})",
+                f"{1e3 * shortest:.0f} to {1e3 * longest:.0f}",
+            ]
+        )
+    head = [
+        "way",
+        "supernet: pictures",
+        "10^12 MACs",
+        "seconds",
+        "winner: pictures",
+        "its score in the supernet",
+        "top-1 (each seed)",
+        "measured µs",
+    ]
+    return markdown(head, table)
+
+
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
@@ -146,6 +184,7 @@ def _spread(values: list[float]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "against_spos": against_spos,
     "latency": latency,
     "search": search,
     "search_held_out": lambda: search("search_held_out"),
