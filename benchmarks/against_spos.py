@@ -6,8 +6,9 @@ Each way and seed is a whole `hurricane run`, by the same code and with the same
 ways of a seed share one profile and one hardware-aware space. SPOS trains all layers at once for twice the epochs that
 each of the two stages has; "two stages" is also run at 70 % of them. Retraining is the same for all but the last way:
 there the pictures that a short supernet training spares go to the winner's. The cost of the supernet is told in
-pictures, in multiply-accumulates (a backward pass counts twice its forward pass) and in seconds. Runs are trained side
-by side, one thread each, and verified one after the other at the end. What is done is not done again.
+pictures, in multiply-accumulates (a backward pass counts twice its forward pass) and in seconds. Runs are trained and
+searched side by side, one thread each (so finalists are measured while the other core works), and verified one after
+the other at the end. What is done is not done again.
 """
 
 import argparse
@@ -50,13 +51,16 @@ def run(asked: argparse.Namespace, way: str, seed: int, until: str) -> None:
     """One run, in the space that all ways share with this seed."""
     folder, (settings, share, longer) = folder_of(asked, way, seed), WAYS[way]
     if not folder.is_dir():
-        shutil.copytree(asked.runs / f"space_{seed}", folder)
+        scratch = folder.with_name(f".{folder.name}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(asked.runs / f"space_{seed}", scratch).rename(folder)
     spared = 2 * asked.epochs * (1 - share) * SUPERNET_PICTURES if longer else 0.0
     lengths = (
         f"supernet.epochs={round(asked.epochs * share)}",
         f"retrain.epochs={asked.retrain_epochs + round(spared)}",
         f"search.evaluations={asked.evaluations * (2 if share == 2.0 else 1)}",
         "search.random_evaluations=0",
+        "verify.candidates=1",
     )
     call(asked, folder, seed=seed, until=until, settings=(*settings, *lengths))
 

@@ -10,7 +10,7 @@ plain sum of the table, that sum times one factor, and factor and offset, both f
 Each fresh network is measured in two passes over all, a minute apart, beside the witness of the fit, and told at its
 usual pace, as in a run: what the machine does to everything is not the device. It is judged by the mean of the two.
 How far they disagree is told, too: half of that is in any prediction's error. Both passes are in the JSON; so is the
-pace of the machine beside each network, and the errors of the model without that correction ("as it came").
+machine's pace beside each network, and the model's errors against every single reading of the clock ("as it came").
 
 What is done is kept in OUT.parts/; the same command goes on from there. Delete the folder to start anew. Run it on a
 quiet machine; the load before and after is recorded.
@@ -49,7 +49,8 @@ def main() -> None:
     parts.mkdir(parents=True, exist_ok=True)
     device = hn.open_device(asked.device)
     whole = hn.preset(asked.preset, image_size=asked.image_size, classes=asked.classes)
-    asked_for = [device.name, whole.to_json(), asked.seed, asked.networks, asked.error, asked.stack]
+    names = ("seed", "networks", "error", "stack", "rounds", "seconds", "fresh")
+    asked_for = [device.name, whole.to_json(), *(getattr(asked, name) for name in names)]
     if (parts / "asked.json").exists() and read_json(parts / "asked.json") != json.loads(
         json.dumps(asked_for)
     ):
@@ -244,7 +245,7 @@ def judged(
             for kind, part in kinds.items()
         },
         "passes_disagree": errors(passes[1], passes[0]),
-        "as_it_came": errors(predictions["ours"], (passes * paces).mean(axis=0)),
+        "as_it_came": errors(np.tile(predictions["ours"], (len(passes), 1)), passes * paces),
         "paces": paces.tolist(),
         "interval_coverage": float(np.mean((low <= truth) & (truth <= high))),
         "interval_width": float(np.median((high - low) / predictions["ours"])),

@@ -96,6 +96,22 @@ def test_what_is_slower_for_one_of_many_is_left_out():
     assert samples[3].dropped == sessions[3].blocks[1]
 
 
+def test_together_the_middle_round_counts_and_alone_the_best():
+    shaky = (1.0, 1.04, 1.09, 1.12, 1.25)
+    alone = measure([Told(*shaky)], rounds=5, seconds=0.01)[0]
+    among = measure([Told(3.0), Told(4.0), Told(5.0), Told(*shaky)], rounds=5, seconds=0.01)[3]
+    assert alone.median_ms == pytest.approx(1.04, rel=0.002)
+    assert among.median_ms == pytest.approx(1.05, rel=0.002)
+
+
+def test_a_round_more_for_one_is_told_at_the_pace_of_others_that_have_it_too():
+    shaky = Told(1.0, 1.2, 1.5, 1.08)
+    steady = [Told(level, level, level, 1.08 * level) for level in (2.0, 3.0, 4.0)]
+    samples = measure([*steady, shaky], rounds=3, seconds=0.01)
+    assert [len(one.blocks) for one in steady] == [4, 4, 4]
+    assert [one.median_ms for one in samples[:3]] == pytest.approx([2.0, 3.0, 4.0])
+
+
 def test_one_or_two_do_not_tell_the_pace_of_the_machine():
     samples = measure([Told(1.0, 1.3, 1.3), Told(2.0, 2.6, 2.6)], rounds=3, seconds=0.01)
     assert [one.median_ms for one in samples] == pytest.approx([1.0, 2.0])

@@ -137,6 +137,50 @@ def slowed(samples, factor):
     return replace(samples, values_ms=tuple(factor * value for value in samples.values_ms))
 
 
+def test_a_first_group_that_does_not_load_leaves_the_others_as_they_are(space, monkeypatch):
+    monkeypatch.setattr(profiling, "GROUP", 4)
+    specs = [spec for spec in space.distinct_specs() if ops.graph(spec).nodes]
+    first = list({ops.graph(spec): spec for spec in specs}.values())[:4]
+    truth = hn.profile(open_device("simulated"), space)
+    table = hn.profile(_Stubborn(open_device("simulated"), first), space)
+    assert {ops.graph(spec) for spec in table.unsupported} == {ops.graph(spec) for spec in first}
+    assert table.rows
+    for spec, row in table.rows.items():
+        assert row.median_ms == pytest.approx(truth.rows[spec].median_ms, rel=0.01)
+
+
+class _Stubborn(Watched):
+    """A device that does not load stacks of given operators."""
+
+    def __init__(self, inner, refused):
+        super().__init__(inner)
+        self.refused = {ops.graph(spec) for spec in refused}
+
+    def load(self, content):
+        if ops.graph(self.exported[-1][0]) in self.refused:
+            raise ModelError("it does not load")
+        return self.inner.load(content)
+
+
+def test_an_operator_that_loads_only_once_keeps_its_first_timing(space, monkeypatch):
+    real, calls = profiling.beside, []
+    device = _Stubborn(open_device("simulated"), [])
+
+    def disturbed(witness, sessions, **more):
+        calls.append(len(sessions))
+        if len(calls) == 2:  # from now on one of the first group does not load any more
+            device.refused = {ops.graph(space.layers[0].spec("choice_k3"))}
+        samples, beside = real(witness, sessions, **more)
+        factor = 1.5 if len(calls) == 1 else 1.0
+        return [slowed(one, factor) for one in samples], slowed(beside, factor)
+
+    monkeypatch.setattr(profiling, "GROUP", 8)
+    monkeypatch.setattr(profiling, "beside", disturbed)
+    table = hn.profile(device, space)
+    assert len(calls) > 2
+    assert space.layers[0].spec("choice_k3") in {*table.rows, *table.unsupported}
+
+
 def test_the_table_is_told_at_the_usual_pace_of_a_machine_that_wanders(space, monkeypatch):
     truth = hn.profile(open_device("simulated"), space)
     real, paces, told = profiling.beside, [1.04, 1.0, 1.0, 0.97, 1.02], []

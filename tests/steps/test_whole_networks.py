@@ -183,3 +183,19 @@ def test_predictions_made_in_a_slow_minute_are_told_at_the_pace_found_usual_late
     _, held_out = whole_networks.corrected(batches, table, first, everywhere(space))
     assert calls == [1.12] * 3 + [1.0] * 4
     assert max(one.error for one in held_out) < 0.06
+
+
+def test_slow_networks_have_fewer_turns(known, monkeypatch):
+    device, space, _, _ = known
+    asked = []
+    real = whole_networks.beside
+
+    def counting(witness, sessions, **more):
+        asked.append(more["rounds"])
+        return real(witness, sessions, **{**more, "rounds": 1})
+
+    monkeypatch.setattr(whole_networks, "beside", counting)
+    slow = open_device("simulated:cpu?overhead_us=200000")
+    for one in (device, slow):
+        Batches(one, space, Plan(4, 0.0, 5, 0.02)).medians(space.random(4, np.random.default_rng(0)))
+    assert asked == [5 * whole_networks.TURNS, 5]

@@ -11,9 +11,10 @@ from hurricane.devices.profiling import (
     profile,
 )
 from hurricane.devices.protocol import Device, Pictures, Session
-from hurricane.devices.watching import Watched, beside
+from hurricane.devices.watching import WITNESS_TURNS, Watched, beside
 
 __all__ = [
+    "WITNESS_TURNS",
     "Device",
     "DeviceStatus",
     "Pictures",

@@ -13,7 +13,7 @@ from hurricane.devices.protocol import Session
 from hurricane.errors import ConfigError
 from hurricane.latency import Floats, Samples
 
-# Until another network's weights have left the cache: the first run is 1 to 6 % slower, the eighth 0.5 at most.
+# Until another network's weights have left the cache: the first run is 1 to 6 % slower, the eighth at most 1 %.
 WARM_UP_SECONDS = 0.02
 # A round whose median is this far above the usual fell into a slow spell.
 SLOW_SPELL = 1.10
@@ -51,6 +51,7 @@ def measure(
     if rounds < 1 or not seconds > 0:
         raise ConfigError(f"{rounds} rounds of {seconds} s cannot be measured; both must be above 0")
     turns: list[dict[int, Block]] = [{} for _ in sessions]
+    together = len(sessions) >= FEWEST_TOGETHER
     planned, done = rounds * len(sessions), 0
     for number in range(rounds):
         for session, mine in zip(sessions, turns, strict=True):
@@ -60,10 +61,11 @@ def measure(
                 progress(done, planned)
     for number in range(rounds, rounds + EXTRA_ROUNDS):
         # Interleaved again: one after the other, they would share a slow spell.
-        for session, mine, blocks in zip(sessions, turns, _at_usual_pace(turns), strict=True):
-            if not _agree(blocks):
-                mine[number] = _block(session, seconds)
-    together = len(sessions) >= FEWEST_TOGETHER
+        again = {place for place, blocks in enumerate(_at_usual_pace(turns)) if not _agree(blocks)}
+        if again and together:
+            again |= set(range(FEWEST_TOGETHER))  # so many that they tell the pace of this round, too
+        for place in sorted(again):
+            turns[place][number] = _block(sessions[place], seconds)
     return [_samples(blocks, together) for blocks in _at_usual_pace(turns)]
 
 

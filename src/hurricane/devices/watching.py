@@ -24,7 +24,10 @@ PAUSE_SECONDS = 1.0
 WITNESS_TURNS = 3
 
 Measure = Callable[[int], tuple[Sequence[Samples], Samples]]
-"""Batch number -> samples of the batch, and those of the witness, measured beside it."""
+"""Batch number -> samples of the batch, and those of the witness, measured beside it.
+
+A median of NaN stands for a batch without a witness, one of infinity for a second time that does not count.
+"""
 
 
 def beside(
@@ -62,11 +65,12 @@ class Watched:
     @property
     def usual_ms(self) -> float:
         """Median of the witness at the pace at which everything is told: the middle one of all batches so far."""
-        return float(np.median(self.witness_ms))
+        return float(np.nanmedian(self.witness_ms))
 
     def pace(self, number: int) -> float:
-        """How much slower than usual the machine was beside a batch, a factor."""
-        return self.witness_ms[number] / self.usual_ms if self.usual_ms else 1.0
+        """How much slower than usual the machine was beside a batch, a factor; 1 where no witness was there."""
+        beside_it = self.witness_ms[number]
+        return 1.0 if np.isnan(beside_it) else beside_it / self.usual_ms
 
     def samples(self, number: int) -> list[Samples]:
         """The samples of a batch, as far as is known by now, at the usual pace."""
@@ -95,7 +99,7 @@ class Watched:
 
     def due(self) -> list[int]:
         """Numbers of the batches that were measured in a slow spell and may be measured again."""
-        best = min(self.witness_ms, default=np.inf)
+        best = min((ms for ms in self.witness_ms if not np.isnan(ms)), default=np.inf)
         return [
             number
             for number, witness in enumerate(self.witness_ms)

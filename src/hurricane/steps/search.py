@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from hurricane.devices import measure_architectures
 from hurricane.latency_model import LatencyModel, fit_latency
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, digest, read_rows
 from hurricane.search import EvolutionResult, Scored, expected_scores
 from hurricane.space import SearchSpace
-from hurricane.steps import plan, profile, stage_search, supernet, whole_networks
+from hurricane.steps import plan, profile, stage_search, supernet
 from hurricane.steps.job import Job
+from hurricane.steps.whole_networks import BATCH, Batches, Plan
 
 NAME = "search"
 FILES: tuple[str, ...] = ()
@@ -126,13 +126,10 @@ def _measured(
     """Architectures measured whole, and the latency model with what that taught."""
     archs = np.array([scored.indices for scored in best])
     with job.view.bar("measuring the finalists", len(best)) as bar:
-        samples = measure_architectures(
-            job.device,
-            space,
-            archs,
-            rounds=whole_networks.TURNS * job.config.profile.rounds,
-            seconds=job.config.profile.seconds,
-        )
+        section = job.config.profile
+        batches = Batches(job.device, space, Plan(len(best), 0.0, section.rounds, section.seconds))
+        for start in range(0, len(archs), BATCH):
+            medians = batches.medians(archs[start : start + BATCH])
         bar.advance(len(best))
     predicted = cost.predict(space, archs)
     limit = job.budget_ms * (1.0 - job.config.search.margin / 2)
@@ -141,14 +138,14 @@ def _measured(
             "architecture": list(scored.choices),
             "score": scored.score,
             "predicted_ms": float(predicted[i]),
-            "measured_ms": samples[i].median_ms,
-            "fits": samples[i].median_ms <= limit,
+            "measured_ms": float(medians[i]),
+            "fits": float(medians[i]) <= limit,
         }
         for i, scored in enumerate(best)
     ]
     whole = job.small_space
     archs = np.concatenate([np.array(cost.archs), whole.translate(archs, space)])
-    measured = [*cost.measured_ms, *(sample.median_ms for sample in samples)]
+    measured = [*cost.measured_ms, *medians.tolist()]
     return rows, fit_latency(whole, archs, measured, prior=profile.load(job))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hurricane.devices import Device, Session, Watched, beside, load_architectures
+from hurricane.devices import WITNESS_TURNS, Device, Session, Watched, beside, load_architectures
 from hurricane.errors import InfeasibleBudget
 from hurricane.latency import CostModel, Floats, Samples
 from hurricane.latency_model import LatencyModel, fit_latency, informative
@@ -25,6 +25,9 @@ CANDIDATES = 400
 # Turns that a whole network has, for each of an operator's: making and loading it takes longer than running it, and
 # a single turn is 2 to 3 % off the pace of its round.
 TURNS = 5
+# Slow networks have fewer turns, so that a batch takes about so long; their turns have so many runs.
+LONGEST_SECONDS = 30.0
+RUNS_OF_A_TURN = 6
 # Whole networks are measured in this part of the budget: the correction must hold where it is used.
 NEAR_BUDGET = (0.75, 1.15)
 
@@ -127,12 +130,11 @@ class Batches:
         batch = self._batches[number]
         if self.witness is None:
             self.witness = batch[0].tolist()
-        return beside(
-            self._witness,
-            load_architectures(self.device, self.space, batch),
-            rounds=TURNS * self.plan.rounds,
-            seconds=self.plan.seconds,
-        )
+        sessions = load_architectures(self.device, self.space, batch)
+        each = float(np.median(self._witness.time(3))) / 1e3
+        most = int(LONGEST_SECONDS / (RUNS_OF_A_TURN * (len(sessions) + WITNESS_TURNS) * each))
+        rounds = max(self.plan.rounds, min(TURNS * self.plan.rounds, most))
+        return beside(self._witness, sessions, rounds=rounds, seconds=self.plan.seconds)
 
 
 def fitted(batches: Batches, table: CostModel, archs: Archs) -> LatencyModel:
@@ -175,7 +177,7 @@ def corrected(
             for arch, t, p, (low, high) in rows
         ]
         # Predictions were made at the pace that was the usual one then.
-        moved = 1.0 if usual_ms is None else (batches.usual_ms or usual_ms) / usual_ms
+        moved = 1.0 if usual_ms is None else batches.watched.usual_ms / usual_ms
         usual_ms = batches.usual_ms
         last = medians[-len(held_out) :]
         held_out = [one.told_at(moved, float(ms)) for one, ms in zip(held_out, last, strict=True)]
