@@ -6,8 +6,9 @@
 - *blocks*: deviation of the medians of consecutive blocks of one running network, by length of the block. Where longer
   blocks are no steadier, the pace of the machine moves more slowly than they last.
 - *correlation* of two runs so many milliseconds apart.
-- *repeated*: five networks measured again and again, in long turns and in more short ones in about the same time:
-  deviation of their medians, and of their ratios to the fifth one, a witness.
+- *repeated*: five networks measured again and again, as whole networks were in 9 long turns and are in 25 short ones
+  (which take up to twice as long, warm-up and all: the seconds are told): deviation of their medians, and of their
+  ratios to the fifth one, a witness.
 
 Results are added to the file by device. Nothing else should be running; the load is recorded.
 """
@@ -31,7 +32,7 @@ from hurricane.runs import write_json
 RUNS_OF_A_TURN = 16
 BLOCKS_MS = (10.0, 25.0, 50.0, 100.0, 400.0)
 LAGS_MS = (10.0, 50.0, 200.0, 1000.0, 5000.0)
-TURNS = {"9 turns of 50 ms": (9, 0.05), "15 turns of 20 ms": (15, 0.02)}
+TURNS = {"3 x 3 turns of 50 ms": (9, 0.05), "5 x 5 turns of 20 ms": (25, 0.02)}
 
 
 def main() -> None:
