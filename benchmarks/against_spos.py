@@ -102,7 +102,7 @@ def row_of(asked: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
         epochs = read_rows(opened.path(*part.name.split("/"), "curve.jsonl"))
         if epochs:
             # The median epoch stands for all: one beside which the machine did something else is not training's cost.
-            seconds += len(epochs) * statistics.median(row["seconds"] for row in epochs)
+            seconds += len(epochs) * statistics.median_low(row["seconds"] for row in epochs)
         pictures += sum(row["pictures"] for row in epochs)
         macs += 3 * mean_macs * sum(row["pictures"] for row in epochs)
     names = ("top1", "measured_ms", "predicted_ms", "within", "architecture", "facts")
