@@ -146,14 +146,20 @@ def members(
                 yield name, seed, width, space, cost
 
 
-def main() -> None:
-    """Do what is missing and print a table."""
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """A parser that asks for pictures, those to train on first, then those to judge by."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parquet", type=Path, help="train.parquet of CIFAR-10, or the like")
     parser.add_argument("--train-rows", type=int, default=10_000)
     parser.add_argument("--judge-rows", type=int, default=10_000)
+    return parser
+
+
+def main() -> None:
+    """Do what is missing and print a table."""
+    parser = parser_of(__doc__)
     parser.add_argument("--device", default="onnxruntime:cpu?threads=1")
     parser.add_argument("--max-latency", default="180us")
     parser.add_argument("--preset", default="tiny")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from families import FAMILIES, member, rows
+from families import FAMILIES, member, parser_of, rows
 
 from hurricane.nn import FixedNetwork
 from hurricane.runs import write_json
@@ -66,12 +66,7 @@ def trained(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Do what is missing and print what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parquet", type=Path, help="train.parquet of CIFAR-10, or the like")
-    parser.add_argument("--train-rows", type=int, default=10_000)
-    parser.add_argument("--judge-rows", type=int, default=10_000)
+    parser = parser_of(__doc__)
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--family", default="mb_k3_e3", choices=list(FAMILIES))
     parser.add_argument("--width", type=float, default=0.85)
