@@ -1,18 +1,22 @@
 """Does the supernet rank networks as their own trainings do? Kendall's tau over networks near the budget.
 
-    python benchmarks/ranking.py RUN TRAIN.parquet --networks 24 --epochs 20 --out FILE.json
+    python benchmarks/ranking.py RUN TRAIN.parquet --also OTHER_RUN --networks 24 --epochs 20 --out FILE.json
 
-Random networks of the last stage's space, between 90 and 100 % of the budget by the run's latency model. Each is
-scored by the run's supernet, with batch-norm statistics recalibrated (as the search does) and without, and trained from
-scratch by the run's recipe on its training pictures, one thread each, two at once. All are judged on rows of the
-parquet file that the run has never seen. Beside the supernet stand scores that need no training: MACs, parameters and
-the capacity that chose the space. Results are written one by one; those that are there are not done again.
+Random networks between 90 and 100 % of the budget by the run's latency model, half of them from the space of its first
+stage and half from that of its second. Each is scored by the supernet of the run, and of others in the same space: as
+the search does (batch-norm statistics recalibrated on a few training pictures), with as many pictures as SPOS's code
+takes, and without recalibration (statistics of random paths, as training with running ones would leave them). Each is
+then trained from scratch by the run's recipe on its training pictures, one thread each, two at once. All are judged on
+rows of the parquet file that the run has never seen. Beside the supernets stand scores that need no training: MACs,
+parameters and the capacity that chose the space. Results are written one by one; those that are there are not done
+again.
 """
 
 import argparse
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +24,32 @@ import numpy as np
 import torch
 from families import rows
 from scipy.stats import kendalltau
+from torch import nn
 
 import hurricane as hn
 from hurricane import config as config_file
 from hurricane import ops
+from hurricane.nn import Supernet
 from hurricane.runs import Run, write_json
 from hurricane.specialization import capacities
-from hurricane.steps import retrain, stage_search, supernet
+from hurricane.steps import retrain, stage_search, stages, supernet
 from hurricane.steps.job import Job
 from hurricane.train.batches import evaluation_batches, tensor_of
 from hurricane.train.loop import Recipe, train
 from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
 
 WINDOW = 0.9
+# As many training pictures as SPOS's code recalibrates on; every ranking picture counts there.
+SPOS_RECALIBRATION = 25_600
+SHARED_BATCHES = 200
+NAMES = (
+    "supernet",
+    "supernet at SPOS's settings",
+    "supernet without recalibration",
+    "macs",
+    "params",
+    "capacity",
+)
 
 
 def opened(folder: Path) -> Job:
@@ -67,12 +84,15 @@ def trained(
     return float((logits_of(network, (), batches).argmax(1).numpy() == truth).mean())
 
 
-def scored(job: Job, archs: Any) -> list[dict[str, float]]:
-    """What the supernet and the scores without training say of each network."""
-    model, space = supernet.load(job), supernet.last_stage(job).space
+def scored(job: Job, space: hn.SearchSpace, archs: Any) -> list[dict[str, float]]:
+    """What a run's supernet and the scores without training say of each network."""
+    model = supernet.load(job)
     precision = job.run.record(supernet.NAME)["precision"]
     calibrated = stage_search.scorer_of(job, model, space, precision)(archs)
-    model = supernet.load(job)
+    many = {"recalibration_pictures": SPOS_RECALIBRATION, "rank_pictures": len(job.pictures.rank.labels)}
+    asked = job.config.model_copy(update={"search": job.config.search.model_copy(update=many)})
+    as_spos = stage_search.scorer_of(replace(job, config=asked), model, space, precision)(archs)
+    shared_statistics(model, space, job.pictures.train.images)
     ranking = job.pictures.rank
     raw = []
     for path in model.space.translate(archs, space).tolist():
@@ -83,9 +103,35 @@ def scored(job: Job, archs: Any) -> list[dict[str, float]]:
         for arch in archs
     ]
     capacity = capacities(graphs, job.config.specialize.capacity)
-    figures = zip(calibrated, raw, space.macs(archs), space.params(archs), capacity, strict=True)
-    names = ("supernet", "supernet without recalibration", "macs", "params", "capacity")
-    return [dict(zip(names, map(float, each), strict=True)) for each in figures]
+    figures = zip(calibrated, as_spos, raw, space.macs(archs), space.params(archs), capacity, strict=True)
+    return [dict(zip(NAMES, map(float, each), strict=True)) for each in figures]
+
+
+def shared_statistics(model: Supernet, space: hn.SearchSpace, images: Any) -> None:
+    """Batch-norm statistics averaged over random paths, each on a batch of training pictures."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    rng = np.random.default_rng(0)
+    paths = model.space.translate(space.random(SHARED_BATCHES, rng), space).tolist()
+    with torch.no_grad():
+        for path in paths:
+            model(tensor_of(images[rng.integers(0, len(images), 64)]), path)
+    model.eval()
+
+
+def networks_of(job: Job, count: int, seed: int) -> dict[tuple[str, ...], str]:
+    """Random networks just under the budget, half of them from each stage's space: their names and their stage."""
+    parts = list({part.space: part for part in (stages.first(job), supernet.last_stage(job))}.values())
+    found: dict[tuple[str, ...], str] = {}
+    for part in parts:
+        bounds = {"max_ms": job.budget_ms, "min_ms": WINDOW * job.budget_ms}
+        drawn = hn.sample(part.space, 20 * count, seed=seed, cost=job.latency_model, **bounds)
+        archs = np.random.default_rng(seed).permutation(np.unique(drawn, axis=0))[: count // len(parts)]
+        found |= {part.space.names(arch): stages.LABELS[part.name] for arch in archs}
+    return found
 
 
 def main() -> None:
@@ -93,8 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, help="a finished run; networks are those of its stages")
     parser.add_argument("parquet", type=Path, help="pictures to judge by")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="runs in the same space to score by")
     parser.add_argument("--judge", type=int, nargs=2, default=[10_000, 20_000], help="its rows: from, to")
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=20)
@@ -102,47 +149,64 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     job = opened(asked.run)
-    space, budget = supernet.last_stage(job).space, job.budget_ms
-    bounds = {"max_ms": budget, "min_ms": WINDOW * budget}
-    drawn = hn.sample(space, 20 * asked.networks, seed=asked.seed, cost=job.latency_model, **bounds)
-    archs = np.unique(drawn, axis=0)
-    archs = np.random.default_rng(asked.seed).permutation(archs)[: asked.networks]
-    found: list[dict[str, Any]] = json.loads(asked.out.read_text()) if asked.out.is_file() else []
-    done = {(tuple(row["architecture"]), row["epochs"], row["seed"]) for row in found}
-    wanted = [
-        (space.names(arch), figures)
-        for arch, figures in zip(archs, scored(job, archs), strict=True)
-        if (space.names(arch), asked.epochs, asked.seed) not in done
-    ]
+    networks = networks_of(job, asked.networks, asked.seed)
+    figures: dict[str, Any] = {"trainings": [], "scores": {}}
+    if asked.out.is_file():
+        figures = json.loads(asked.out.read_text())
+    space = job.small_space
+    archs = np.array(
+        [
+            [layer.choices.index(name) for layer, name in zip(space.layers, names, strict=True)]
+            for names in networks
+        ]
+    )
+    for folder in (asked.run, *asked.also):
+        scores = scored(opened(folder), space, archs)
+        figures["scores"][folder.name] = [
+            {"architecture": list(names), **row} for names, row in zip(networks, scores, strict=True)
+        ]
+    done = {(tuple(row["architecture"]), row["epochs"], row["seed"]) for row in figures["trainings"]}
+    wanted = [names for names in networks if (names, asked.epochs, asked.seed) not in done]
+    judge = tuple(asked.judge)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {
-            pool.submit(
-                trained, asked.run, names, asked.parquet, tuple(asked.judge), asked.epochs, asked.seed
-            ): (names, figures)
-            for names, figures in wanted
+            pool.submit(trained, asked.run, names, asked.parquet, judge, asked.epochs, asked.seed): names
+            for names in wanted
         }
         for future in as_completed(waiting):
-            names, figures = waiting[future]
-            row = {"architecture": list(names), "epochs": asked.epochs, "seed": asked.seed, **figures}
-            found.append({**row, "top1": future.result()})
-            write_json(asked.out, found)
-            print(
-                f"{len(found)}: supernet {figures['supernet']:.1%}, alone {found[-1]['top1']:.2%}", flush=True
-            )
-    told(found)
+            names = waiting[future]
+            row = {"architecture": list(names), "stage": networks[names], "epochs": asked.epochs}
+            figures["trainings"].append({**row, "seed": asked.seed, "top1": future.result()})
+            write_json(asked.out, figures)
+            row = figures["trainings"][-1]
+            print(f"{len(figures['trainings'])}, {row['stage']}: {row['top1']:.2%}", flush=True)
+    write_json(asked.out, figures)
+    told(figures, asked.epochs)
 
 
-def told(found: list[dict[str, Any]]) -> None:
-    """Print the spread of the networks and the tau of every score."""
-    truth = [row["top1"] for row in found]
-    print(f"{len(found)} networks: {min(truth):.2%} to {max(truth):.2%}, deviation {np.std(truth):.2%}")
+def told(figures: dict[str, Any], epochs: int) -> None:
+    """Print the spread of the networks and the tau of every score, for each stage and for all."""
+    trainings = [row for row in figures["trainings"] if row["epochs"] == epochs]
+    for stage in (*dict.fromkeys(row["stage"] for row in trainings), "all"):
+        rows = [row for row in trainings if stage in (row["stage"], "all")]
+        truth = [row["top1"] for row in rows]
+        print(f"{stage}, {len(rows)} networks: {min(truth):.2%} to {max(truth):.2%}, {np.std(truth):.2%}")
+        for run, scores in figures["scores"].items():
+            known = {tuple(row["architecture"]): row for row in scores}
+            for name in NAMES:
+                values = [known[tuple(row["architecture"])][name] for row in rows]
+                low, high = interval(values, truth)
+                tau = kendalltau(values, truth)[0]
+                print(f"  {run:<40} {name:<32} tau {tau:+.2f} ({low:+.2f} to {high:+.2f})")
+
+
+def interval(values: list[float], truth: list[float]) -> tuple[float, float]:
+    """Where nine of ten taus of networks drawn anew from these lie."""
     rng = np.random.default_rng(0)
-    for name in ("supernet", "supernet without recalibration", "macs", "params", "capacity"):
-        values = [row[name] for row in found]
-        drawn = [rng.integers(0, len(found), len(found)) for _ in range(500)]
-        taus = [kendalltau([values[i] for i in one], [truth[i] for i in one])[0] for one in drawn]
-        low, high = np.nanquantile(taus, [0.05, 0.95])
-        print(f"{name:<32} tau {kendalltau(values, truth)[0]:+.2f} ({low:+.2f} to {high:+.2f})")
+    drawn = [rng.integers(0, len(truth), len(truth)) for _ in range(500)]
+    taus = [kendalltau([values[i] for i in one], [truth[i] for i in one])[0] for one in drawn]
+    low, high = np.nanquantile(taus, [0.05, 0.95])
+    return float(low), float(high)
 
 
 if __name__ == "__main__":

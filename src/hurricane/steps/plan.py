@@ -65,7 +65,7 @@ class Speed:
 def default_lengths(job: Job, mean_macs: float) -> Lengths:
     """Lengths from the number of pictures alone; without a limit, small data sets end within half an hour."""
     pictures = len(job.pictures.train.labels)
-    # The winner gets most: where it had 84 % of all pictures instead of half, it was 2.7 points better
+    # The winner gets most: where it had 84 % of all pictures instead of half, it was 1.8 points better
     # (benchmarks/against_spos.py, "two stages, 30 %, the winner longer").
     lengths = Lengths(
         stage1=int(np.clip(150_000 // pictures, 6, 90)),
