@@ -30,6 +30,7 @@ from hurricane.steps import verify
 from hurricane.steps.feasibility import measured_ms, middle_width
 from hurricane.steps.job import Job
 from hurricane.train.loop import Recipe, train
+from hurricane.train.place import placed
 from hurricane.train.scoring import calibration_batches, recalibrate
 
 
@@ -90,11 +91,13 @@ def trained(job: Job, name: str, space: SearchSpace, workers: int) -> dict[str, 
         flip=job.flip,
         seed=job.config.run.seed,
         workers=workers,
+        place=job.place,
     )
     started = time.monotonic()
     train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
     statistics = calibration_batches(pictures.train.images, 4096, np.random.default_rng(job.config.run.seed))
-    recalibrate(network, (), statistics)
+    with placed(network, job.place):
+        recalibrate(network, (), statistics)
     network.eval()
     specs = space.specs((0,) * len(space.layers))
     content = job.device.export(export.Network(specs, network.folded(), pictures.mean, pictures.std))
