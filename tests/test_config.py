@@ -48,6 +48,8 @@ def test_settings_change_one_value_and_keep_the_rest(asked):
         ("search.window=2", "less than 1"),
         ("search.window=wide", "search.window cannot be 'wide'"),
         ("profile.rounds=0", "greater than or equal to 1"),
+        ("run.trainer=mps", "run.trainer cannot be 'mps'"),
+        ("run.trainer=cuda:", "auto.cpu.cuda"),
         ("run.threads=0", "run.threads cannot be 0"),
         ("run.seed=5000000000", "less than 4294967296"),
         ("supernet.epochs=0", "supernet.epochs cannot be 0"),

@@ -130,11 +130,20 @@ class VerifySection(Section):
 
 
 class RunSection(Section):
-    """The run itself. time_limit_s: 0 is none. threads: for training, at most as many as there are processors."""
+    """The run itself. time_limit_s: 0 is none. threads: for training, at most as many as there are processors.
+
+    trainer: where training and scoring run, "auto" (a CUDA GPU where torch sees one, else the CPU), "cpu", "cuda" or
+    "cuda:N". It is not the device on which latency is measured.
+    """
 
     seed: int = Field(0, ge=0, lt=2**32)
     time_limit_s: float = Field(0.0, ge=0)
     threads: Positive | Auto = "auto"
+    trainer: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that steps depend on: weights are as good from any trainer, so another one keeps them."""
+        return self.model_dump(mode="json", exclude={"trainer"})
 
 
 class Config(Section):

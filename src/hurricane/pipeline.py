@@ -58,6 +58,7 @@ def start(folder: Path, config: Config, view: View, *, command: str, settings: S
     A new run is checked as far as is possible in seconds (device, budget, pictures); where that fails, nothing of
     it stays. Raises RunError where the folder belongs to other data, device, preset, image size or classes.
     """
+    _check_trainer(config.run.trainer)
     if not Run.exists(folder):
         return _created(folder, config, view, command)
     run = Run.open(folder)
@@ -121,8 +122,17 @@ def _check_init(init: str) -> None:
         ) from error
 
 
+def _check_trainer(trainer: str) -> None:
+    """ConfigError where training is asked for on a GPU that is not here: now, not after the profile."""
+    if trainer not in ("auto", "cpu"):
+        from hurricane.train.place import chosen  # brings torch
+
+        chosen(trainer)
+
+
 def ask_for_budget(config: Config, view: View) -> str:
     """What the space costs on the device, in a sentence that asks for a budget; nothing is kept."""
+    _check_trainer(config.run.trainer)
     with tempfile.TemporaryDirectory() as scratch:
         job = _provisional(Path(scratch), config, view)
         width = 1.0 if config.space.width == "auto" else config.space.width
@@ -139,7 +149,8 @@ def ask_for_budget(config: Config, view: View) -> str:
 
 
 def dry_run(folder: Path, config: Config) -> list[StepState]:
-    """What `run` would find done, stale or missing; checks data and device and writes nothing."""
+    """What `run` would find done, stale or missing; checks data, device and trainer and writes nothing."""
+    _check_trainer(config.run.trainer)
     if Run.exists(folder):
         job = Job(Run.open(folder), config)
         _check_identity(job)
@@ -249,7 +260,9 @@ def _changed(job: Job, command: str) -> str:
         return "its settings, or what it was made from, changed"
     before, now = _flat(then), _flat(job.config.model_dump(mode="json"))
     changes = [
-        f"{name} was {before.get(name)}, is {now[name]}" for name in now if before.get(name) != now[name]
+        f"{name} was {before[name]}, is {now[name]}"
+        for name in now
+        if before.get(name, now[name]) != now[name] and name != "run.trainer"
     ]
     return "; ".join(changes) or "what it was made from changed"
 

@@ -18,7 +18,7 @@ from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.cli import main
 from hurricane.deliver import Delivered
-from hurricane.errors import ModelError, RunError
+from hurricane.errors import ConfigError, ModelError, RunError
 from hurricane.runs import Run
 from hurricane.steps.job import Job, SilentView
 
@@ -241,6 +241,25 @@ def test_what_is_stale_is_listed_with_what_changed_before_it_is_redone(finished,
     assert listed in said
 
 
+def test_another_trainer_redoes_nothing(finished, monkeypatch):
+    job, _ = finished
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    config = config_file.with_settings(job.config, ["run.trainer=cuda"])
+    moved = Job(job.run, config, job.view)
+    assert moved.place == "cuda:0"
+    assert set(state_of(moved).values()) == {"done"}
+
+
+def test_what_a_run_was_trained_on_is_kept_and_reported(finished):
+    job, _ = finished
+    assert job.run.record("retrain")["trainer"] == job.run.record("supernet")["trainer"]
+    assert job.run.decision("plan")["speed"]["place"] == job.place
+    assert f"<dt>trained on</dt><dd>{job.run.record('retrain')['trainer']}" in (
+        job.run.path("report.html").read_text(encoding="utf-8")
+    )
+
+
 def test_another_recipe_redoes_only_the_retraining(finished):
     job, _ = finished
     changed = config_file.with_settings(job.config, ["retrain.weight_decay=0.01", "retrain.epochs=2"])
@@ -331,6 +350,21 @@ def test_an_impossible_budget_leaves_nothing_behind(tmp_path):
     with pytest.raises(InfeasibleBudget, match="cheapest costs"):
         quick_job(tmp_path / "run", budget_ms=0.0001)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_that_is_not_here_is_told_before_anything_is_made(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    folder = tmp_path / "run"
+    with pytest.raises(ConfigError, match="no CUDA GPU"):
+        quick_job(folder, "run.trainer=cuda")
+    assert not folder.exists()
+    job, _ = finished
+    config = config_file.with_settings(job.config, ["run.trainer=cuda:1"])
+    with pytest.raises(ConfigError, match="is cuda:1, but torch sees no"):
+        pipeline.dry_run(job.run.folder, config)
+    with pytest.raises(ConfigError, match="is cuda:1, but torch sees no"):
+        pipeline.reopen(job.run.folder, ["run.trainer=cuda:1"], SilentView())
+    assert config_file.load(job.run.path("config.toml")).run.trainer == "auto"
 
 
 def test_folders_that_were_made_for_an_impossible_run_go_too(tmp_path):

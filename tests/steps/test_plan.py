@@ -1,6 +1,6 @@
 """The plan: lengths are cut to a time limit in the order that hurts least."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -97,6 +97,32 @@ def test_what_is_left_is_cut_where_training_turned_out_slower(tmp_path):
     assert Lengths(**job.run.decision("plan")["lengths"]) == shorter
     # A run that was stopped here goes on with the same lengths.
     assert plan.revised(job, shorter, SPEED, epochs(100), 170.0, LEFT) == shorter
+
+
+def test_on_another_trainer_lengths_stand_and_speed_is_measured_again(tmp_path, monkeypatch):
+    job = job_with_limit(tmp_path / "run", 0)
+    known = job.run.decision("plan")
+    job.run.decide("plan", {**known, "speed": asdict(replace(SPEED, precision="bf16", place="cuda:7"))})
+    here = replace(SPEED, place=job.place)
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: here)
+    assert plan.prepare(job, None, None) == (PLANNED, here)
+    assert job.view.said[-1].startswith("another trainer than before: speed ")
+    monkeypatch.setattr(plan, "measure_speed", None)
+    assert plan.prepare(job, None, None) == (PLANNED, here)
+
+
+def test_epochs_of_another_trainer_do_not_tell_the_speed_of_this_one(tmp_path):
+    job = job_with_limit(tmp_path / "run", 180)
+    rows = [{**row, "trainer": "cuda:7"} for row in epochs(100)]
+    assert plan.revised(job, PLANNED, SPEED, rows, 20.0, LEFT).stage1 == PLANNED.stage1
+    assert job.run.decision("plan")["revised"] == [LEFT[0]]
+    assert not any("100 pictures/s" in text for text in job.view.said)
+
+
+def test_the_trainer_is_named_where_it_is_no_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "named", lambda place: f"{place} (a GPU)")
+    assert plan._told(replace(SPEED, place="cuda:0")).startswith("speed on cuda:0 (a GPU): 1000 pictures/s")
+    assert plan._told(SPEED).startswith("speed here: 1000 pictures/s")
 
 
 def test_nothing_changes_as_fast_as_planned_or_without_a_limit(tmp_path):

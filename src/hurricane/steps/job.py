@@ -109,6 +109,13 @@ class Job:
         here = len(os.sched_getaffinity(0))
         return here if threads == "auto" else min(threads, here)
 
+    @cached_property
+    def place(self) -> str:
+        """Where training and scoring run, "cpu" or "cuda:N"; the target device is `device`."""
+        from hurricane.train.place import chosen  # brings torch
+
+        return chosen(self.config.run.trainer)
+
     @property
     def budget_ms(self) -> float:
         """The budget; ConfigError where none was given."""

@@ -19,7 +19,8 @@ from hurricane.space import Archs
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.batches import tensor_of
-from hurricane.train.loop import PRECISIONS, Recipe, train
+from hurricane.train.loop import PRECISIONS, Epoch, Recipe, train
+from hurricane.train.place import CPU, moved, named, placed, workers_at
 from hurricane.train.scoring import logits_of
 
 # Training on two cores does about this much (forward multiply-accumulates of a picture, all passes counted in):
@@ -55,11 +56,12 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Measured here: pictures trained and scored per second, and the precision that was faster."""
+    """Measured on a place: pictures trained and scored per second, and the precision that was faster."""
 
     train: float
     score: float
     precision: str
+    place: str = CPU
 
 
 def default_lengths(job: Job, mean_macs: float) -> Lengths:
@@ -183,14 +185,23 @@ def _cuts(lengths: Lengths) -> Iterator[Lengths]:
 
 
 def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
-    """The plan of this run: recorded before it is used, measured once, reused on resume."""
+    """The plan of this run: recorded before it is used, measured once, reused on resume.
+
+    On another trainer the lengths stand; speed and precision are measured again.
+    """
     key_now = key(job)
     known = job.run.decision("plan")
-    if known is not None and known["key"] == key_now:
+    if known is not None and known["key"] != key_now:
+        known = None
+    if known is not None and Speed(**known["speed"]).place == job.place:
         return Lengths(**known["lengths"]), Speed(**known["speed"])
     with job.view.bar("measuring the speed of training here", 1) as bar:
         speed = measure_speed(job, model, archs)
         bar.advance(1)
+    if known is not None:
+        job.run.decide("plan", {**known, "speed": asdict(speed)})
+        job.view.say(f"another trainer than before: {_told(speed)}")
+        return Lengths(**known["lengths"]), speed
     mean_macs = float(model.space.macs(archs).mean())
     wanted = default_lengths(job, mean_macs)
     lengths = wanted
@@ -227,14 +238,18 @@ def revised(
 
     Parameters
     ----------
-    epochs : rows of the last trained epochs, which tell the speed now.
+    epochs : rows of the last trained epochs, which tell the speed now unless another trainer did them.
     spent_s : seconds of the run so far.
     left : names of the lengths that are still to come, in order.
     """
     known, limit = job.run.decision("plan"), job.config.run.time_limit_s
     if not limit or not epochs or known is None or left[0] in known.get("revised", ()):
         return lengths
-    rate = sum(row["pictures"] for row in epochs) / sum(row["seconds"] for row in epochs)
+    here = [row for row in epochs if row.get("trainer", CPU) == speed.place]
+    rate, instead = speed.train, ""
+    if here:
+        rate = sum(row["pictures"] for row in here) / sum(row["seconds"] for row in here)
+        instead = f" instead of {speed.train:.0f}"
     units = unit_seconds(job, rate, speed.score * rate / speed.train)
 
     def seconds(plan: Lengths) -> float:
@@ -253,7 +268,7 @@ def revised(
     ]
     if changed:
         job.view.say(
-            f"training runs at {rate:.0f} pictures/s instead of {speed.train:.0f}; "
+            f"training runs at {rate:.0f} pictures/s{instead}; "
             f"planned again for the time limit: {', '.join(changed)}"
         )
     revisions = [*known.get("revised", ()), left[0]]
@@ -269,11 +284,9 @@ def _room(limit_s: float, spent_s: float) -> float:
 def key(job: Job) -> str:
     """Hash of everything that lengths follow from: settings, pictures, and the space that a budget led to."""
     config, record = job.config, job.run.record(space_step.NAME)
-    sections = [config.supernet, config.search, config.run]
+    sections = [section.model_dump(mode="json") for section in (config.supernet, config.search)]
     space = None if record is None else record["key"]
-    return digest(
-        [*(s.model_dump(mode="json") for s in sections), config.retrain.epochs, job.data_key, space]
-    )
+    return digest([*sections, config.run.deciding(), config.retrain.epochs, job.data_key, space])
 
 
 def spent_seconds(job: Job, commands: Sequence[str]) -> float:
@@ -284,10 +297,7 @@ def spent_seconds(job: Job, commands: Sequence[str]) -> float:
 
 def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: dict[str, float]) -> None:
     steps = ", ".join(f"{name} {seconds / 60:.1f} min" for name, seconds in estimate.items())
-    job.view.say(
-        f"speed here: {speed.train:.0f} pictures/s training, {speed.score:.0f} scoring ({speed.precision}); "
-        f"expected: {steps}"
-    )
+    job.view.say(f"{_told(speed)}; expected: {steps}")
     for word, sign in (("cut to keep the time limit", 1), ("lengthened, the time limit leaves room", -1)):
         changed = [
             f"{name} {getattr(wanted, name)} -> {getattr(lengths, name)}"
@@ -298,6 +308,13 @@ def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: di
             job.view.say(f"{word}: {', '.join(changed)}")
 
 
+def _told(speed: Speed) -> str:
+    where = "here" if speed.place == CPU else f"on {named(speed.place)}"
+    return (
+        f"speed {where}: {speed.train:.0f} pictures/s training, {speed.score:.0f} scoring ({speed.precision})"
+    )
+
+
 def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:
     """Train and score a few batches with a copy of the model, in fp32 and, where unsettled, in bf16."""
     section = job.config.supernet
@@ -306,35 +323,39 @@ def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:
     precision = "fp32" if "fp32" in rates else choices[0]
     if rates.get("bf16", 0.0) > WORTHWHILE * rates[precision]:
         precision = "bf16"
-    images = tensor_of(job.pictures.train.images[:128])
-    started, seen = time.perf_counter(), 0
-    for path in archs[:6].tolist():
-        logits_of(model, path, [images], precision)
-        seen += len(images)
+    with placed(model, job.place):
+        images = moved(tensor_of(job.pictures.train.images[:128]), job.place)
+        started, seen = time.perf_counter(), 0
+        for path in archs[:6].tolist():
+            logits_of(model, path, [images], precision)
+            seen += len(images)
+        seconds = time.perf_counter() - started
     # Every worker scores a candidate of its own.
-    return Speed(rates[precision], job.threads * seen / (time.perf_counter() - started), precision)
+    workers = workers_at(job.place, job.threads)
+    return Speed(rates[precision], workers * seen / seconds, precision, job.place)
 
 
 def _training_rate(job: Job, model: Supernet, archs: Archs, precision: str) -> float:
     section = job.config.supernet
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     n = min(len(job.pictures.train.labels), 8 * section.batch_size)
-    recipe = Recipe(1, section.batch_size, 1e-4, 0.0, 0.0, 0.0, precision, workers=job.threads)
+    recipe = Recipe(
+        1, section.batch_size, 1e-4, 0.0, 0.0, 0.0, precision, workers=job.threads, place=job.place
+    )
     pictures = job.pictures.train
-    rate = 0.0
+    epochs: list[Epoch] = []
     # The first pass also pays for choosing kernels; the second one is the figure.
     for _ in range(2):
-        started = time.perf_counter()
         train(
             model,
             pictures.images[:n],
             pictures.labels[:n],
             recipe,
             lambda steps, rng: archs[np.arange(steps) % len(archs)],
+            on_epoch=epochs.append,
         )
-        rate = n / (time.perf_counter() - started)
     model.load_state_dict(state)
-    return rate
+    return epochs[-1].pictures / epochs[-1].seconds
 
 
 def typical_archs(job: Job, seed: int = 0) -> Archs:

@@ -53,7 +53,7 @@ def facts_of(job: Job) -> ReportFacts:
     names: list[str] = list(job.identity["classes"])
     confusion = tuple(tuple(row) for row in verified["confusion"]) if verified else ()
     verdict = verified["verdict"] if verified else None
-    finalist = search.chosen(job)
+    finalist, trained = search.chosen(job), job.run.record(retrain.NAME)
     rivals = job.run.path("rivals.json")
     packages = ("hurricane-nas", "torch", "onnx", "onnxruntime", "numpy")
     return ReportFacts(
@@ -62,7 +62,11 @@ def facts_of(job: Job) -> ReportFacts:
         seed=job.config.run.seed,
         device={"device": job.identity["device"], **(verdict["facts"] if verdict else job.device.facts())},
         data=_data(job),
-        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
+        versions={
+            **({"trained on": trained["trainer"]} if trained and "trainer" in trained else {}),
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
         notes=_notes(job),
         seconds=run["seconds"],
         verdict=None if verdict is None else _verdict(verdict),

@@ -10,6 +10,7 @@ from hurricane.space import Archs
 from hurricane.steps import plan, search, supernet
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, Recipe, train
+from hurricane.train.place import named, placed
 from hurricane.train.scoring import calibration_batches, recalibrate
 from hurricane.train.weights import load_weights, save_tensors
 
@@ -62,6 +63,7 @@ def perform(job: Job) -> None:
         flip=job.flip,
         seed=job.config.run.seed,
         workers=job.threads,
+        place=job.place,
     )
     folder = job.run.path(NAME)
     checkpoint = folder / f"{key_now}.safetensors"
@@ -91,9 +93,11 @@ def perform(job: Job) -> None:
     statistics = calibration_batches(
         train_split.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
     )
-    recalibrate(network, (), statistics)
+    with placed(network, job.place):
+        recalibrate(network, (), statistics)
     save_tensors(folder / "model.safetensors", network.state_dict())
-    job.run.finish(NAME, key_now, finalist=finalist, epochs=lengths.retrain, start=section.start)
+    made = {"epochs": lengths.retrain, "start": section.start, "trainer": named(job.place)}
+    job.run.finish(NAME, key_now, finalist=finalist, **made)
     checkpoint.unlink(missing_ok=True)
 
 

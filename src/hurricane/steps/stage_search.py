@@ -54,6 +54,7 @@ def scorer_of(job: Job, model: Supernet, space: SearchSpace, precision: str) -> 
         seed=job.config.run.seed,
         precision=precision,
         workers=job.threads,
+        place=job.place,
     )
 
 

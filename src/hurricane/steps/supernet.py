@@ -20,6 +20,7 @@ from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.loop import Epoch, PathDraw, Recipe, train
+from hurricane.train.place import named
 from hurricane.train.weights import load_weights, save_tensors
 
 NAME = "supernet"
@@ -36,8 +37,8 @@ def key(job: Job) -> str | None:
     init = job.config.retrain.init
     started_from = file_digest(Path(init)) if init and Path(init).is_file() else init
     config = job.config
-    sections = [section.model_dump(mode="json") for section in (config.supernet, config.search, config.run)]
-    return digest([record["key"], sections, job.data_key, job.flip, started_from])
+    sections = [section.model_dump(mode="json") for section in (config.supernet, config.search)]
+    return digest([record["key"], [*sections, config.run.deciding()], job.data_key, job.flip, started_from])
 
 
 def perform(job: Job) -> None:
@@ -62,7 +63,7 @@ def perform(job: Job) -> None:
         second = stages.second(job, later)
         _train_stage(job, model, second, lengths.stage2, speed.precision, digest([key_now, later]))
     save_tensors(job.run.path(NAME, "weights.safetensors"), model.state_dict())
-    job.run.finish(NAME, key_now, later=later, precision=speed.precision)
+    job.run.finish(NAME, key_now, later=later, precision=speed.precision, trainer=named(job.place))
 
 
 def _revised(job: Job, lengths: plan.Lengths, speed: plan.Speed, warm: int) -> plan.Lengths:
@@ -166,6 +167,7 @@ def _train_stage(
         flip=job.flip,
         seed=job.config.run.seed,
         workers=job.threads,
+        place=job.place,
     )
 
     def told(epoch: Epoch) -> None:
@@ -193,6 +195,7 @@ def epoch_row(epoch: Epoch) -> dict[str, Any]:
         "loss": epoch.loss,
         "accuracy": epoch.accuracy,
         "seconds": epoch.seconds,
+        "trainer": epoch.place,
     }
 
 

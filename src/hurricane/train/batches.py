@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hurricane.train.place import CPU, moved
+
 Pictures = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
@@ -15,24 +17,37 @@ Labels = npt.NDArray[np.int64]
 SHIFT_ONLY_SIZE = 40
 
 
-def tensor_of(pictures: Pictures) -> Tensor:
-    """(n, h, w, 3) uint8 pictures as an (n, 3, h, w) float tensor in [0, 1], channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(255)
+def tensor_of(pictures: Pictures, place: str = CPU) -> Tensor:
+    """(n, h, w, 3) uint8 pictures as an (n, 3, h, w) float tensor in [0, 1], channels last in memory.
+
+    They go to the place as bytes, a quarter of what floats are.
+    """
+    return (
+        moved(torch.from_numpy(np.ascontiguousarray(pictures)), place).permute(0, 3, 1, 2).float().div_(255)
+    )
 
 
 def training_batches(
-    pictures: Pictures, labels: Labels, batch_size: int, *, flip: bool, rng: np.random.Generator
+    pictures: Pictures,
+    labels: Labels,
+    batch_size: int,
+    *,
+    flip: bool,
+    rng: np.random.Generator,
+    place: str = CPU,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch: every picture once in random order, augmented; a last batch of one picture is left out.
 
     flip : whether a mirrored picture keeps its label.
+    place : where the batches are to be.
     """
     order = rng.permutation(len(labels))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         if len(chosen) < 2:  # batch normalisation needs two
             return
-        yield augmented(pictures[chosen], flip=flip, rng=rng), torch.from_numpy(labels[chosen])
+        images = augmented(pictures[chosen], flip=flip, rng=rng, place=place)
+        yield images, moved(torch.from_numpy(labels[chosen]), place)
 
 
 def steps_per_epoch(pictures: int, batch_size: int) -> int:
@@ -50,15 +65,18 @@ def evaluation_batches(
         yield tensor_of(pictures[start:stop]), torch.from_numpy(np.ascontiguousarray(labels[start:stop]))
 
 
-def augmented(pictures: Pictures, *, flip: bool, rng: np.random.Generator) -> Tensor:
-    """Pictures shifted by up to an eighth (larger ones zoomed, too) and mirrored at random."""
+def augmented(pictures: Pictures, *, flip: bool, rng: np.random.Generator, place: str = CPU) -> Tensor:
+    """Pictures shifted by up to an eighth (larger ones zoomed, too) and mirrored at random.
+
+    Zooming is done on the place: a CPU thread zooms some 500 pictures of 224 pixels a second, too few for a GPU.
+    """
     pictures = np.ascontiguousarray(pictures)
     if flip:
         mirrored = rng.random(len(pictures)) < 0.5
         pictures = np.where(mirrored[:, None, None, None], pictures[:, :, ::-1], pictures)
     if pictures.shape[1] <= SHIFT_ONLY_SIZE:
-        return tensor_of(_shifted(pictures, rng))
-    return _zoomed(tensor_of(pictures), rng)
+        return tensor_of(_shifted(pictures, rng), place)
+    return _zoomed(tensor_of(pictures, place), rng, place)
 
 
 def _shifted(pictures: Pictures, rng: np.random.Generator) -> Pictures:
@@ -72,7 +90,7 @@ def _shifted(pictures: Pictures, rng: np.random.Generator) -> Pictures:
     return shifted
 
 
-def _zoomed(images: Tensor, rng: np.random.Generator) -> Tensor:
+def _zoomed(images: Tensor, rng: np.random.Generator, place: str) -> Tensor:
     """A random part of 50 to 100 % of the picture's area, its aspect changed by up to a quarter."""
     n = len(images)
     side = np.sqrt(rng.uniform(0.5, 1.0, n))
@@ -82,6 +100,6 @@ def _zoomed(images: Tensor, rng: np.random.Generator) -> Tensor:
     theta[:, 0, 0], theta[:, 1, 1] = scale_x, scale_y
     theta[:, 0, 2] = (1 - scale_x) * rng.uniform(-1, 1, n)
     theta[:, 1, 2] = (1 - scale_y) * rng.uniform(-1, 1, n)
-    grid = F.affine_grid(torch.from_numpy(theta), list(images.shape), align_corners=False)
+    grid = F.affine_grid(moved(torch.from_numpy(theta), place), list(images.shape), align_corners=False)
     zoomed = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return zoomed.contiguous(memory_format=torch.channels_last)

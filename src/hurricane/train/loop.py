@@ -4,13 +4,13 @@ SPOS (Guo et al.) trains one uniformly drawn path a step; a fixed network is a s
 
 Each batch is shared out to one-thread workers whose gradients are added up. OpenMP's own threads are not used: as soon
 as anything else runs on a core, their barriers wait for each other (measured on two cores: 14 pictures a second with
-two OpenMP threads and a busy neighbour, 800 with one).
+two OpenMP threads and a busy neighbour, 800 with one). A GPU takes each batch whole, and is not waited for before the
+end of an epoch.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from hurricane.errors import RunError
 from hurricane.nn import Supernet
 from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, steps_per_epoch, training_batches
+from hurricane.train.place import CPU, autocast, placed, workers_at
 from hurricane.train.weights import save_tensors
 
 PRECISIONS = ("fp32", "bf16")
@@ -35,7 +36,8 @@ PRECISIONS = ("fp32", "bf16")
 class Recipe:
     """How to train: epochs over the pictures, and stochastic gradient descent with a cosine schedule.
 
-    workers : threads that share each batch; batch normalisation sees a worker's share.
+    workers : threads that share each batch on the CPU; batch normalisation sees a worker's share.
+    place : where the training runs, "cpu" or "cuda:N" (see `train.place`).
     """
 
     epochs: int
@@ -49,18 +51,25 @@ class Recipe:
     seed: int = 0
     warmup_epochs: float = 1.0
     workers: int = 1
+    place: str = CPU
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch came to: mean loss, share of training pictures recognised, and its seconds."""
+    """What one epoch came to: mean loss, share of training pictures recognised, its seconds, and where it was."""
 
     number: int
     pictures: int
     loss: float
     accuracy: float
     seconds: float
+    place: str = CPU
 
+
+# One share of a step: (images, targets) -> (summed loss, pictures recognised, gradients).
+Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, tuple[Tensor, ...]]]
+# How shares are worked through: as `map` does, or the `map` of a pool.
+Spread = Callable[[Share, Iterable[Tensor], Iterable[Tensor]], Iterable[Any]]
 
 PathDraw = Callable[[int, np.random.Generator], Archs]
 """Paths for one epoch: (steps, generator) -> (steps, layers)."""
@@ -81,19 +90,24 @@ def train(
 
     Randomness comes from the seed and the number of the epoch alone, so a run that was killed and
     goes on sees the same pictures and paths as one that was not. Running statistics of batch normalisation are
-    left alone: `scoring.recalibrate` computes them afterwards.
+    left alone: `scoring.recalibrate` computes them afterwards. The model is on the recipe's place meanwhile and on
+    the CPU afterwards; a checkpoint is resumed on any place.
     on_epoch : told after each epoch that this call trains.
     on_step : told the number of pictures after each step.
     """
-    model.to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0  # workers would race for the running statistics
-    optimizer = _optimizer(model, recipe)
-    first = _resume(checkpoint, model, optimizer) if checkpoint is not None else 0
-    with ThreadPoolExecutor(recipe.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    workers = workers_at(recipe.place, recipe.workers)
+    with (
+        placed(model, recipe.place),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        spread: Spread = pool.map if recipe.place == CPU else map
+        optimizer = _optimizer(model, recipe)
+        first = _resume(checkpoint, model, optimizer) if checkpoint is not None else 0
         for number in range(first, recipe.epochs):
-            epoch = _epoch(model, optimizer, pictures, labels, recipe, draw_paths, number, pool, on_step)
+            epoch = _epoch(model, optimizer, pictures, labels, recipe, draw_paths, number, spread, on_step)
             if not math.isfinite(epoch.loss):
                 raise RunError(
                     f"training diverged in epoch {epoch.number} (the loss is {epoch.loss}); "
@@ -113,24 +127,28 @@ def _epoch(
     recipe: Recipe,
     draw_paths: PathDraw,
     number: int,
-    pool: ThreadPoolExecutor,
+    spread: Spread,
     on_step: Callable[[int], None] | None,
 ) -> Epoch:
     rng = np.random.default_rng((recipe.seed, number))
     steps = steps_per_epoch(len(labels), recipe.batch_size)
-    started, total_loss, correct, seen = time.perf_counter(), 0.0, 0, 0
+    started, seen = time.perf_counter(), 0
+    # Loss and pictures recognised stay where they are computed until the epoch ends: to read is to wait for a GPU.
+    totals = torch.zeros(2, dtype=torch.float64, device=recipe.place)
     paths = draw_paths(steps, rng)
     model.train()
-    batches = training_batches(pictures, labels, recipe.batch_size, flip=recipe.flip, rng=rng)
+    batches = training_batches(
+        pictures, labels, recipe.batch_size, flip=recipe.flip, rng=rng, place=recipe.place
+    )
     for step, (images, targets) in enumerate(batches):
         _set_learning_rate(optimizer, recipe, number + step / steps)
-        loss, right = _step(model, optimizer, images, targets, paths[step].tolist(), recipe, pool)
-        total_loss += loss
-        correct += right
+        totals += _step(model, optimizer, images, targets, paths[step].tolist(), recipe, spread)
         seen += len(targets)
         if on_step is not None:
             on_step(len(targets))
-    return Epoch(number + 1, seen, total_loss / seen, correct / seen, time.perf_counter() - started)
+    loss, right = totals.tolist()
+    seconds = time.perf_counter() - started
+    return Epoch(number + 1, seen, loss / seen, right / seen, seconds, recipe.place)
 
 
 def _step(
@@ -140,23 +158,23 @@ def _step(
     targets: Tensor,
     path: Sequence[int],
     recipe: Recipe,
-    pool: ThreadPoolExecutor,
-) -> tuple[float, int]:
-    """One step; the summed loss, and how many pictures were recognised."""
+    spread: Spread,
+) -> Tensor:
+    """One step; (2,) float64 of the summed loss and how many pictures were recognised."""
     # Gradients of unused paths stay None, so neither momentum nor weight decay moves them.
     optimizer.zero_grad(set_to_none=True)
     used = [parameter for block in model.blocks(path) for parameter in block.parameters()]
 
-    def share(images: Tensor, targets: Tensor) -> tuple[float, int, tuple[Tensor, ...]]:
-        with autocast(recipe.precision):
+    def share(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        with autocast(recipe.precision, recipe.place):
             logits = model(images, path).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing, reduction="sum")
         gradients = torch.autograd.grad(loss, used)
-        return float(loss.detach()), int((logits.detach().argmax(1) == targets).sum()), gradients
+        return loss.detach(), (logits.detach().argmax(1) == targets).sum(), gradients
 
     # Batch normalisation needs at least two pictures in each share.
-    shares = max(1, min(recipe.workers, len(targets) // 2))
-    parts = list(pool.map(share, images.tensor_split(shares), targets.tensor_split(shares)))
+    shares = max(1, min(workers_at(recipe.place, recipe.workers), len(targets) // 2))
+    parts = list(spread(share, images.tensor_split(shares), targets.tensor_split(shares)))
     for parameter, *gradients in zip(used, *(part[2] for part in parts), strict=True):
         total = gradients[0]
         for gradient in gradients[1:]:
@@ -164,14 +182,7 @@ def _step(
         parameter.grad = total / len(targets)
     nn.utils.clip_grad_norm_(used, 5.0)
     optimizer.step()
-    return sum(part[0] for part in parts), sum(part[1] for part in parts)
-
-
-def autocast(precision: str) -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast on the CPU for "bf16", nothing for "fp32"."""
-    if precision == "bf16":
-        return torch.autocast("cpu", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    return sum(torch.stack([loss.double(), right.double()]) for loss, right, _ in parts)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

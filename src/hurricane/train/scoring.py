@@ -15,7 +15,7 @@ from hurricane.latency import Floats
 from hurricane.nn import Supernet
 from hurricane.space import Archs, SearchSpace
 from hurricane.train.batches import Labels, Pictures, evaluation_batches, tensor_of
-from hurricane.train.loop import autocast
+from hurricane.train.place import CPU, autocast, moved, place_of, within_memory
 
 # Accuracies of a few hundred pictures tie often; the loss decides among equals and moves nothing else.
 LOSS_WEIGHT = 1e-4
@@ -26,7 +26,7 @@ def recalibrate(
 ) -> None:
     """Set the batch-norm statistics on a path to those of training pictures (SPOS; theirs uses others).
 
-    images : batches (n, 3, h, w); only the normalisations on the path change.
+    images : batches (n, 3, h, w), moved to where the model is; only the normalisations on the path change.
     """
     norms = [
         module
@@ -37,11 +37,13 @@ def recalibrate(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
         norm.train()
-    with torch.no_grad(), autocast(precision):
-        for batch in images:
-            model(batch, path)
+    place = place_of(model)
+    with torch.no_grad(), autocast(precision, place):
+        for number, batch in enumerate(images, 1):
+            for norm in norms:
+                norm.momentum = 1.0 / number  # a plain average over the batches
+            model(moved(batch, place), path)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -51,23 +53,25 @@ def recalibrate(
 def logits_of(
     model: Supernet, path: Sequence[int], images: Sequence[Tensor], precision: str = "fp32"
 ) -> Tensor:
-    """Logits of all pictures of the batches: (n, classes) float32."""
+    """Logits of all pictures of the batches, computed where the model is: (n, classes) float32 on the CPU."""
     model.eval()
-    with autocast(precision):
-        return torch.cat([model(batch, path).float() for batch in images])
+    place = place_of(model)
+    with autocast(precision, place):
+        return torch.cat([model(moved(batch, place), path).float() for batch in images]).cpu()
 
 
 class PathScorer:
     """`scorer(archs (k, layers)) -> (k,)`: accuracy on ranking pictures after recalibration, higher is better.
 
     Each worker has a copy of the supernet, so that candidates do not share batch-norm statistics; a score does not
-    depend on what was scored before or beside it.
+    depend on what was scored before or beside it. On a GPU there is one worker, whose copy and batches stay there.
 
     Parameters
     ----------
     space : of the architectures given; paths are matched to the supernet's by name.
     calibration : batches of training pictures without augmentation.
     ranking, labels : batches of ranking pictures, and all their labels.
+    place : where scores are computed, "cpu" or "cuda:N" (see `train.place`).
     """
 
     def __init__(
@@ -79,20 +83,29 @@ class PathScorer:
         labels: Tensor,
         precision: str = "fp32",
         workers: int = 1,
+        place: str = CPU,
     ) -> None:
-        self._models = [
-            model.to(memory_format=torch.channels_last),
-            *(copy.deepcopy(model) for _ in range(workers - 1)),
-        ]
+        model.to(memory_format=torch.channels_last)
+        if place == CPU:
+            self._models = [model, *(copy.deepcopy(model) for _ in range(workers - 1))]
+        else:
+            with within_memory(place):
+                self._models = [copy.deepcopy(model).to(place)]
+                calibration, ranking = (
+                    [moved(images, place) for images in batches] for batches in (calibration, ranking)
+                )
         self._space, self._calibration, self._ranking = space, calibration, ranking
-        self._labels, self._precision = labels, precision
+        self._labels, self._precision, self._place = labels, precision, place
 
     def __call__(self, archs: Archs) -> Floats:
         paths = self._models[0].space.translate(archs, self._space).tolist()
         workers = len(self._models)
         turns = [paths[turn::workers] for turn in range(workers)]
         stopped = Event()
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with (
+            within_memory(self._place),
+            ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
             try:
                 # Waited for here: where the pool's own end is interrupted, Python forgets threads that still run,
                 # and the process is aborted instead of ended.
@@ -125,6 +138,7 @@ def path_scorer(
     seed: int,
     precision: str = "fp32",
     workers: int = 1,
+    place: str = CPU,
 ) -> PathScorer:
     """A scorer on a fixed random draw of training pictures and ranking pictures, decoded once."""
     rng = np.random.default_rng((seed, 1))
@@ -132,7 +146,8 @@ def path_scorer(
     calibration = calibration_batches(training, recalibration_pictures, rng)
     pictures, labels = ranking[0][ranked], ranking[1][ranked]
     batches = [images for images, _ in evaluation_batches(pictures, labels, 256)]
-    return PathScorer(model, space, calibration, batches, torch.from_numpy(labels), precision, workers)
+    ranked_labels = torch.from_numpy(labels)
+    return PathScorer(model, space, calibration, batches, ranked_labels, precision, workers, place)
 
 
 def calibration_batches(training: Pictures, pictures: int, rng: np.random.Generator) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Weights in files: safetensors, written whole or not at all."""
+"""Weights in files: safetensors, written whole or not at all, as tensors of the CPU."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def save_tensors(
     with writing(path) as scratch:
         try:
             save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()},
+                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
                 scratch,
                 metadata=None if metadata is None else dict(metadata),
             )
