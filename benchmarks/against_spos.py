@@ -21,7 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hurricane import config as config_file
+from hurricane.errors import InfeasibleBudget
 from hurricane.runs import Run, read_rows, write_json
 from hurricane.search import sample
 from hurricane.steps import search, stages, supernet, verify
@@ -97,7 +100,10 @@ def row_of(asked: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
     if record["later"] is not None:
         parts.append(stages.second(job, record["later"]))
     for part in parts:
-        archs = sample(part.space, 500, cost=job.latency_model, max_ms=job.budget_ms)
+        try:
+            archs = sample(part.space, 500, cost=job.latency_model, max_ms=job.budget_ms)
+        except InfeasibleBudget:  # a warm-up of dear operators, which is no candidate
+            archs = part.space.random(500, np.random.default_rng(0))
         mean_macs = float(part.space.macs(archs).mean())
         epochs = read_rows(opened.path(*part.name.split("/"), "curve.jsonl"))
         if epochs:

@@ -15,6 +15,8 @@ again.
 import argparse
 import json
 import multiprocessing
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +148,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2, help="trainings side by side, one thread each")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     job = opened(asked.run)
@@ -153,6 +156,9 @@ def main() -> None:
     figures: dict[str, Any] = {"trainings": [], "scores": {}}
     if asked.out.is_file():
         figures = json.loads(asked.out.read_text())
+    folders = {str(path): path.name for path in (asked.run, *asked.also, asked.parquet, asked.out)}
+    figures["command"] = " ".join(folders.get(word, word) for word in sys.argv)
+    figures |= {"date": time.strftime("%Y-%m-%d"), "facts": dict(job.device.facts())}
     space = job.small_space
     archs = np.array(
         [
@@ -168,7 +174,7 @@ def main() -> None:
     done = {(tuple(row["architecture"]), row["epochs"], row["seed"]) for row in figures["trainings"]}
     wanted = [names for names in networks if (names, asked.epochs, asked.seed) not in done]
     judge = tuple(asked.judge)
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {
             pool.submit(trained, asked.run, names, asked.parquet, judge, asked.epochs, asked.seed): names
             for names in wanted
