@@ -7,7 +7,8 @@ measured latency allows. A "random N" network comes from the full pool, at the w
 budget, an "aware N" one from the run's hardware-aware space; both are kept where their measured latency is 90 to 100 %
 of the budget. "winner" is the run's own architecture: what is left of its lead is owed to its architecture and not to
 inherited weights. "inherited N" is an "aware N" network that starts like the winner, from the supernet's weights: what
-is left of the winner's lead is owed to the choice.
+is left of the winner's lead is owed to the choice. "inherited winner" is the winner's training again, with other seeds
+or another share of inherited weights (`--inherited`).
 
 Each is trained on the pictures that the winner was retrained on, exported, and judged on the test split; all files and
 the winner's are then measured together. Networks are fitted first, with nothing else running, and then trained two at
@@ -61,7 +62,7 @@ def fitted(job: Job, names: Sequence[str]) -> dict[str, SearchSpace]:
     drawn: dict[bool, list[SearchSpace]] = {}
     for name in names:
         kind, _, number = name.partition(" ")
-        if name == "winner":
+        if name in ("winner", "inherited winner"):
             verdict = job.run.record(verify.NAME)["verdict"]
             spaces[name] = job.small_space.narrow([(choice,) for choice in verdict["architecture"]])
         elif name in BLOCKS or name in OPERATORS:
@@ -112,16 +113,18 @@ def widest(job: Job, blocks: tuple[str, ...]) -> SearchSpace:
     return best
 
 
-def trained(folder: Path, space: SearchSpace, name: str, seed: int, epochs: int) -> dict[str, Any]:
+def trained(
+    folder: Path, space: SearchSpace, name: str, seed: int, epochs: int, inherited: float | None
+) -> dict[str, Any]:
     """Train on one thread by the run's recipe, export, judge the file on the test split."""
     torch.set_num_threads(1)
     job = opened(folder)
     section, pictures = job.config.retrain, job.pictures
     torch.manual_seed(seed * 1000 + 9)
     network = FixedNetwork(space, pictures.mean, pictures.std)
-    inherits = name.startswith("inherited")
-    if inherits:
-        network.inherit(supernet.load(job), section.inherited)
+    share = (inherited or section.inherited) if name.startswith("inherited") else 0.0
+    if share:
+        network.inherit(supernet.load(job), share)
     images = np.concatenate([pictures.train.images, pictures.rank.images])
     labels = np.concatenate([pictures.train.labels, pictures.rank.labels])
     recipe = Recipe(
@@ -147,12 +150,13 @@ def trained(folder: Path, space: SearchSpace, name: str, seed: int, epochs: int)
         batch = test.images[start : start + 256].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
         logits = session.run(np.ascontiguousarray(batch))
         right += int((logits.argmax(1) == test.labels[start : start + 256]).sum())
-    origin = "from the supernet's weights" if inherits else "from scratch"
+    origin = f"from {share:g} of the supernet's weights" if share else "from scratch"
     return {
         "name": name,
         "seed": seed,
         "epochs": epochs,
         "pictures": epochs * len(labels),
+        "inherited": share,
         "top1": right / len(test.labels),
         "how": f"{origin}, {epochs} epochs, the winner's recipe, seed {seed}",
         "seconds": round(seconds),
@@ -187,13 +191,18 @@ def main() -> None:
     parser.add_argument("--rivals", nargs="*", default=list(DEFAULT))
     parser.add_argument("--epochs", type=int, default=None, help="the winner's where not given")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--inherited", type=float, default=None, help="the run's share where not given")
     parser.add_argument("--processes", type=int, default=2, help="trainings side by side, one thread each")
     asked = parser.parse_args()
     job = opened(asked.run)
     epochs = asked.epochs or int(job.run.record(retrain.NAME)["epochs"])
     out = job.run.path("rivals.json")
     rows: list[dict[str, Any]] = json.loads(out.read_text()) if out.is_file() else []
-    done = {(row["name"], row["seed"], row["epochs"]) for row in rows}
+    done = {
+        (row["name"], row["seed"], row["epochs"])
+        for row in rows
+        if not asked.inherited or row["inherited"] in (0.0, asked.inherited)
+    }
     fits = job.run.path("rivals_fitted.json")
     known: dict[str, Any] = json.loads(fits.read_text()) if fits.is_file() else {}
     new = fitted(job, [name for name in asked.rivals if name not in known])
@@ -204,7 +213,10 @@ def main() -> None:
         (name, seed) for seed in asked.seeds for name in asked.rivals if (name, seed, epochs) not in done
     ]
     with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(trained, asked.run, spaces[name], name, seed, epochs) for name, seed in wanted]
+        waiting = [
+            pool.submit(trained, asked.run, spaces[name], name, seed, epochs, asked.inherited)
+            for name, seed in wanted
+        ]
         for future in as_completed(waiting):
             rows.append({**future.result(), "measured_ms": None, "p90_ms": None})
             write_json(out, rows)
