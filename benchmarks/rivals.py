@@ -1,6 +1,6 @@
 """What a finished run has to beat: hand-made and random networks at the same latency, by the same recipe.
 
-    python benchmarks/rivals.py RUN --rivals MobileNetV2 "random 1" --epochs 40 --seeds 3
+    python benchmarks/rivals.py RUN --rivals MobileNetV2 "random 1" --epochs 40 --seeds 0 1 2
 
 Hand-made networks (`hand_made.py`) and "one operator" (mb_k3_e3 or another one everywhere) are as wide as their
 measured latency allows. A "random N" network comes from the full pool, at the width at which random networks cost the
@@ -8,7 +8,7 @@ budget, an "aware N" one from the run's hardware-aware space; both are kept wher
 of the budget. "winner" is the run's own architecture: what is left of its lead is owed to its architecture and not to
 inherited weights. "inherited N" is an "aware N" network that starts like the winner, from the supernet's weights: what
 is left of the winner's lead is owed to the choice. "inherited winner" is the winner's training again, with other seeds
-or another share of inherited weights (`--inherited`).
+or another share of inherited weights (`--inherited`). "at WIDTH: OPERATOR OPERATOR ..." is any network, layer by layer.
 
 Each is trained on the pictures that the winner was retrained on, exported, and judged on the test split; all files and
 the winner's are then measured together. Networks are fitted first, with nothing else running, and then trained two at
@@ -67,6 +67,9 @@ def fitted(job: Job, names: Sequence[str]) -> dict[str, SearchSpace]:
             spaces[name] = job.small_space.narrow([(choice,) for choice in verdict["architecture"]])
         elif name in BLOCKS or name in OPERATORS:
             spaces[name] = widest(job, BLOCKS.get(name, (name,)))
+        elif kind == "at":
+            width, _, operators = number.partition(": ")
+            spaces[name] = job.space_at(float(width)).narrow([(each,) for each in operators.split()])
         elif kind in ("random", "aware", "inherited") and number.isdigit():
             full_pool = kind == "random"
             if full_pool not in drawn:
