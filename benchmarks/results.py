@@ -146,6 +146,40 @@ def against_spos() -> str:
     return markdown(head, table)
 
 
+def spaces() -> str:
+    """Shares of three spaces within the budget, and within the window that is searched."""
+    names = ("full", "hand-made", "hardware-aware")
+    rows = []
+    for row in read("spaces")["widths"]:
+        cells = [f"{100 * row[name]['within']:.1f}, {100 * row[name]['in_window']:.1f} %" for name in names]
+        ratios = [row["hardware-aware"][key] / row["full"][key] for key in ("within", "in_window")]
+        rows.append([f"{row['width']:g}", *cells, ", ".join(f"{ratio:.1f}" for ratio in ratios)])
+    return markdown(["width", *names, "hardware-aware against full"], rows)
+
+
+def rivals(name: str) -> str:
+    """Networks that stand beside a winner, by the same recipe; means over seeds."""
+    found: dict[tuple[str, int, float], list[dict[str, Any]]] = {}
+    for row in read(name):
+        found.setdefault((row["name"], row["epochs"], row["inherited"]), []).append(row)
+    table = []
+    for (rival, epochs, inherited), same in sorted(found.items(), key=lambda item: item[0][1]):
+        top1 = [row["top1"] for row in sorted(same, key=lambda row: row["seed"])]
+        each = f" ({', '.join(f'{100 * value:.1f}' for value in top1)})" if len(top1) > 1 else ""
+        table.append(
+            [
+                rival,
+                f"{inherited:g} of the supernet's weights" if inherited else "scratch",
+                f"{epochs} ({same[0]['pictures'] / 1e3:.0f} k)",
+                f"{same[0]['macs'] / 1e6:.1f}",
+                f"{1e3 * statistics.median(row['measured_ms'] for row in same):.0f}",
+                f"**{100 * statistics.mean(top1):.1f} %**{each}",
+            ]
+        )
+    head = ["network", "from", "epochs (pictures)", "10^6 MACs", "measured µs", "top-1 (each seed)"]
+    return markdown(head, table)
+
+
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
@@ -186,7 +220,9 @@ def _spread(values: list[float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "against_spos": against_spos,
     "latency": latency,
+    "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
     "search": search,
+    "spaces": spaces,
     "search_held_out": lambda: search("search_held_out"),
     "throughput": throughput,
 }
