@@ -39,6 +39,7 @@ RECIPES = {
     "weight decay 5e-4, batch 128, rate 0.2": replace(
         BASE, weight_decay=5e-4, learning_rate=0.2, batch_size=128
     ),
+    "weight decay 5e-4, squares hidden in half": replace(BASE, weight_decay=5e-4, erased=0.5),
 }
 
 

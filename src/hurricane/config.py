@@ -107,7 +107,8 @@ class SearchSection(Section):
 class RetrainSection(Section):
     """Training of the winner. start: from the supernet's weights, or from scratch.
 
-    inherited: the supernet's share of the first weights; the rest is fresh.
+    inherited: the supernet's share of the first weights; the rest is fresh. erased: share of the training pictures of
+    which a square is hidden.
     """
 
     start: Literal["supernet", "scratch"] = "supernet"
@@ -118,6 +119,7 @@ class RetrainSection(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    erased: float = Field(0.0, ge=0, le=1)
     init: str = ""
 
 

@@ -234,3 +234,31 @@ def test_a_preset_trains_at_eight_pixels():
     recipe = Recipe(1, 16, 0.05, 0.9, 0.0, 0.0, flip=False)
     train(Supernet(space), *pictures_of(64), recipe, uniform(space), on_epoch=epochs.append)
     assert np.isfinite(epochs[0].loss)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_squares_are_hidden_in_the_share_asked_for_and_pictures_stay_as_they_were(size):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (200, size, size, 3), dtype=np.uint8)
+    before = pictures.copy()
+    plain = augmented(pictures, flip=False, rng=np.random.default_rng(1))
+    hidden = augmented(pictures, flip=False, rng=np.random.default_rng(1), erased=0.5)
+    assert (pictures == before).all()
+    assert hidden.shape == plain.shape
+
+    def flat(images):
+        """Share of the neighbours that are equal: noise has hardly any, a hidden square nothing else."""
+        return (images[..., 1:, 1:] == images[..., :-1, :-1]).all(1).float().mean((1, 2))
+
+    if size == 32:  # shifted by whole pixels, so a square stays flat
+        squares = flat(hidden)
+        assert 0.35 < float((squares > flat(plain).max()).float().mean()) < 0.65
+        assert float(squares.max()) < 0.3
+
+
+def test_nothing_is_hidden_where_no_share_is_given():
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    one, other = (
+        augmented(pictures, flip=True, rng=np.random.default_rng(1), **more) for more in ({}, {"erased": 0.0})
+    )
+    assert torch.equal(one, other)

@@ -36,6 +36,7 @@ PRECISIONS = ("fp32", "bf16")
 class Recipe:
     """How to train: epochs over the pictures, and stochastic gradient descent with a cosine schedule.
 
+    erased : share of the pictures of which a square is hidden.
     workers : threads that share each batch on the CPU; batch normalisation sees a worker's share.
     place : where the training runs, "cpu" or "cuda:N" (see `train.place`).
     """
@@ -50,6 +51,7 @@ class Recipe:
     flip: bool = True
     seed: int = 0
     warmup_epochs: float = 1.0
+    erased: float = 0.0
     workers: int = 1
     place: str = CPU
 
@@ -138,7 +140,13 @@ def _epoch(
     paths = draw_paths(steps, rng)
     model.train()
     batches = training_batches(
-        pictures, labels, recipe.batch_size, flip=recipe.flip, rng=rng, place=recipe.place
+        pictures,
+        labels,
+        recipe.batch_size,
+        flip=recipe.flip,
+        rng=rng,
+        erased=recipe.erased,
+        place=recipe.place,
     )
     for step, (images, targets) in enumerate(batches):
         _set_learning_rate(optimizer, recipe, number + step / steps)
