@@ -37,7 +37,8 @@ from hurricane.specialization import capacities
 from hurricane.steps import retrain, stage_search, stages, supernet
 from hurricane.steps.job import Job
 from hurricane.train.batches import evaluation_batches, tensor_of
-from hurricane.train.loop import Recipe, train
+from hurricane.train.loop import train
+from hurricane.train.place import CPU
 from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
 
 WINDOW = 0.9
@@ -67,18 +68,9 @@ def trained(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     job = opened(folder)
-    network, section, pictures = retrain.network_of(job, list(names)), job.config.retrain, job.pictures
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=section.batch_size,
-        learning_rate=retrain.LEARNING_RATE,
-        momentum=section.momentum,
-        weight_decay=section.weight_decay,
-        label_smoothing=section.label_smoothing,
-        flip=job.flip,
-        seed=seed,
-    )
-    split = pictures.train
+    network = retrain.network_of(job, list(names))
+    split, precision = job.pictures.train, job.run.record(supernet.NAME)["precision"]
+    recipe = replace(retrain.recipe_of(job, epochs, precision), seed=seed, workers=1, place=CPU)
     train(network, split.images, split.labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
     recalibrate(network, (), calibration_batches(split.images, 4096, np.random.default_rng(seed)))
     others, truth = rows(parquet, *judge)
@@ -166,14 +158,18 @@ def main() -> None:
             for names in networks
         ]
     )
+    if len({folder.name for folder in (asked.run, *asked.also)}) <= len(asked.also):
+        raise SystemExit("two of the runs have one name; scores are told by it")
     for folder in (asked.run, *asked.also):
         scores = scored(opened(folder), space, archs)
         figures["scores"][folder.name] = [
             {"architecture": list(names), **row} for names, row in zip(networks, scores, strict=True)
         ]
-    done = {(tuple(row["architecture"]), row["epochs"], row["seed"]) for row in figures["trainings"]}
-    wanted = [names for names in networks if (names, asked.epochs, asked.seed) not in done]
     judge = tuple(asked.judge)
+    setting = {"epochs": asked.epochs, "seed": asked.seed, "judge": list(judge), "run": asked.run.name}
+    mine = [row for row in figures["trainings"] if setting.items() <= row.items()]
+    done = {tuple(row["architecture"]) for row in mine}
+    wanted, failed = [names for names in networks if names not in done], []
     with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {
             pool.submit(trained, asked.run, names, asked.parquet, judge, asked.epochs, asked.seed): names
@@ -181,23 +177,29 @@ def main() -> None:
         }
         for future in as_completed(waiting):
             names = waiting[future]
-            row = {"architecture": list(names), "stage": networks[names], "epochs": asked.epochs}
-            figures["trainings"].append({**row, "seed": asked.seed, "top1": future.result()})
+            row = {"architecture": list(names), "stage": networks[names], **setting}
+            try:
+                row["top1"] = future.result()
+            except Exception as error:  # the others go on
+                failed.append(f"{', '.join(names)}: {error}")
+                continue
+            figures["trainings"].append(row)
+            mine.append(row)
             write_json(asked.out, figures)
-            row = figures["trainings"][-1]
-            print(f"{len(figures['trainings'])}, {row['stage']}: {row['top1']:.2%}", flush=True)
+            print(f"{len(mine)}, {row['stage']}: {row['top1']:.2%}", flush=True)
     write_json(asked.out, figures)
-    told(figures, asked.epochs)
+    told([row for row in mine if tuple(row["architecture"]) in networks], figures["scores"])
+    if failed:
+        raise SystemExit("\n".join(["these trainings failed:", *failed]))
 
 
-def told(figures: dict[str, Any], epochs: int) -> None:
+def told(trainings: list[dict[str, Any]], scores_of: dict[str, Any]) -> None:
     """Print the spread of the networks and the tau of every score, for each stage and for all."""
-    trainings = [row for row in figures["trainings"] if row["epochs"] == epochs]
     for stage in (*dict.fromkeys(row["stage"] for row in trainings), "all"):
         rows = [row for row in trainings if stage in (row["stage"], "all")]
         truth = [row["top1"] for row in rows]
         print(f"{stage}, {len(rows)} networks: {min(truth):.2%} to {max(truth):.2%}, {np.std(truth):.2%}")
-        for run, scores in figures["scores"].items():
+        for run, scores in scores_of.items():
             known = {tuple(row["architecture"]): row for row in scores}
             for name in NAMES:
                 values = [known[tuple(row["architecture"])][name] for row in rows]

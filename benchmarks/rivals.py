@@ -2,7 +2,7 @@
 
     python benchmarks/rivals.py RUN --rivals MobileNetV2 "random 1" --epochs 40 --seeds 0 1 2
 
-Hand-made networks (`hand_made.py`) and "one operator" (mb_k3_e3 or another one everywhere) are as wide as their
+Hand-made networks (`hand_made.py`) and single operators (mb_k3_e3 or another one everywhere) are as wide as their
 measured latency allows. A "random N" network comes from the full pool, at the width at which random networks cost the
 budget, an "aware N" one from the run's hardware-aware space; both are kept where their measured latency is 90 to 100 %
 of the budget. "winner" is the run's own architecture: what is left of its lead is owed to its architecture and not to
@@ -10,18 +10,20 @@ inherited weights. "inherited N" is an "aware N" network that starts like the wi
 is left of the winner's lead is owed to the choice. "inherited winner" is the winner's training again, with other seeds
 or another share of inherited weights (`--inherited`). "at WIDTH: OPERATOR OPERATOR ..." is any network, layer by layer.
 
-Each is trained on the pictures that the winner was retrained on, exported, and judged on the test split; all files and
-the winner's are then measured together. Networks are fitted first, with nothing else running, and then trained two at
-once, one thread each. Fitted networks are kept in RUN/rivals_fitted.json, results go to RUN/rivals.json one by one;
-those that are there are not done again. The run's report shows them when it is written again (`hurricane report RUN`).
+Each is trained on the pictures that the winner was retrained on, by its recipe but for the threads (two trainings at
+once, one thread each: compare with the "winner" row where the run had two), exported as the winner was, and judged on
+the test split. At the end the winner's file and the rivals' networks (with random weights, which take the same time)
+are measured together. Networks are fitted first, with nothing else running, and kept in RUN/rivals_fitted.json; results
+go to RUN/rivals.json one by one. What is there is not done again, unless it belongs to another verdict of the run. The
+run's report shows them when it is written again (`hurricane report RUN`).
 """
 
 import argparse
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +32,29 @@ import torch
 from hand_made import BLOCKS, at_depth
 
 from hurricane import config as config_file
-from hurricane import export
 from hurricane.devices import measure
+from hurricane.errors import HurricaneError
+from hurricane.export import random_architecture
 from hurricane.nn import FixedNetwork
 from hurricane.ops import OPERATORS
 from hurricane.runs import Run, write_json
 from hurricane.search import sample
 from hurricane.space import SearchSpace
-from hurricane.steps import retrain, supernet, verify
+from hurricane.steps import export, retrain, supernet, verify
 from hurricane.steps.feasibility import measured_ms, middle_width
 from hurricane.steps.job import Job
-from hurricane.train.loop import Recipe, train
+from hurricane.train.loop import train
+from hurricane.train.place import CPU
 from hurricane.train.scoring import calibration_batches, recalibrate
 
 STEP = 0.05
 WIDEST = 4.0
 JUST_UNDER = 0.9
-RANDOM = 8
+DRAWN = 300
 DEFAULT = (*BLOCKS, "mb_k3_e3", *(f"random {number}" for number in (1, 2, 3)), "winner")
+OWN = "this run, measured beside these"
+
+Row = dict[str, Any]
 
 
 def opened(folder: Path) -> Job:
@@ -56,50 +63,52 @@ def opened(folder: Path) -> Job:
     return Job(run, config_file.load(run.path("config.toml")))
 
 
-def fitted(job: Job, names: Sequence[str]) -> dict[str, SearchSpace]:
-    """The networks that names stand for, each as a space of one architecture; SystemExit for an unknown name."""
-    spaces: dict[str, SearchSpace] = {}
-    drawn: dict[bool, list[SearchSpace]] = {}
-    for name in names:
-        kind, _, number = name.partition(" ")
-        if name in ("winner", "inherited winner"):
-            verdict = job.run.record(verify.NAME)["verdict"]
-            spaces[name] = job.small_space.narrow([(choice,) for choice in verdict["architecture"]])
-        elif name in BLOCKS or name in OPERATORS:
-            spaces[name] = widest(job, BLOCKS.get(name, (name,)))
-        elif kind == "at":
-            width, _, operators = number.partition(": ")
-            spaces[name] = job.space_at(float(width)).narrow([(each,) for each in operators.split()])
-        elif kind in ("random", "aware", "inherited") and number.isdigit():
-            full_pool = kind == "random"
-            if full_pool not in drawn:
-                drawn[full_pool] = random_networks(job, full_pool)
-            spaces[name] = drawn[full_pool][int(number) - 1]
-        else:
-            known = f"{', '.join(BLOCKS)}, winner, an operator, random 1, aware 1 or inherited 1"
-            raise SystemExit(f"there is no rival {name!r}; there are {known}")
-    return spaces
+def verdict_of(job: Job) -> Any:
+    """What became of the run; SystemExit where it is not finished."""
+    record = job.run.record(verify.NAME)
+    if record is None:
+        raise SystemExit("the run has no verdict yet; finish it with `hurricane run`")
+    return record["verdict"]
 
 
-def random_networks(job: Job, full_pool: bool) -> list[SearchSpace]:
-    """Random networks whose measured latency is just under the budget."""
+def fitted(job: Job, name: str) -> SearchSpace:
+    """The network that a name stands for, as a space of one architecture; SystemExit for an unknown name."""
+    kind, _, rest = name.partition(" ")
+    if name in ("winner", "inherited winner"):
+        return job.small_space.narrow([(choice,) for choice in verdict_of(job)["architecture"]])
+    if name in BLOCKS or name in OPERATORS:
+        return widest(job, BLOCKS.get(name, (name,)))
+    if kind in ("random", "aware", "inherited") and rest.isdigit() and int(rest) > 0:
+        return random_network(job, int(rest), full_pool=kind == "random")
+    if kind == "at":
+        width, _, operators = rest.partition(":")
+        try:
+            return job.space_at(float(width)).narrow([(each,) for each in operators.split()])
+        except (ValueError, HurricaneError) as error:
+            raise SystemExit(f"{name!r} is no network: {error}") from error
+    known = f"{', '.join(BLOCKS)}, winner, an operator, random 1, aware 1 or inherited 1"
+    raise SystemExit(f"there is no rival {name!r}; there are {known}")
+
+
+def random_network(job: Job, number: int, *, full_pool: bool) -> SearchSpace:
+    """A random network whose measured latency is just under the budget; SystemExit where none is found.
+
+    Every number starts at a place of its own in one list of draws.
+    """
     if full_pool:
         space = job.space_at(middle_width(job))
-        archs = space.random(300, np.random.default_rng(job.config.run.seed + 100))
+        archs = space.random(DRAWN, np.random.default_rng((job.config.run.seed, number)))
     else:
         space, least = job.small_space, JUST_UNDER * job.budget_ms
-        archs = sample(space, 300, seed=7, cost=job.latency_model, max_ms=job.budget_ms, min_ms=least)
-    found: list[SearchSpace] = []
+        archs = sample(space, DRAWN, seed=number, cost=job.latency_model, max_ms=job.budget_ms, min_ms=least)
     for arch in archs:
         if JUST_UNDER * job.budget_ms <= float(measured_ms(job, space, arch[None])[0]) <= job.budget_ms:
-            found.append(space.narrow([(name,) for name in space.names(arch)]))
-        if len(found) == RANDOM:
-            return found
-    raise SystemExit(f"fewer than {RANDOM} random networks just under the budget were found")
+            return space.narrow([(name,) for name in space.names(arch)])
+    raise SystemExit(f"none of {DRAWN} random networks is measured just under the budget")
 
 
 def widest(job: Job, blocks: tuple[str, ...]) -> SearchSpace:
-    """A table of blocks at the largest width whose measured latency keeps the budget."""
+    """A table of blocks at the largest width whose measured latency keeps the budget; SystemExit where none does."""
     best, low, high = None, 2, round(WIDEST / STEP)
     while low <= high:
         middle = (low + high) // 2
@@ -116,50 +125,45 @@ def widest(job: Job, blocks: tuple[str, ...]) -> SearchSpace:
     return best
 
 
+def inherited_by(job: Job, name: str, asked: float | None) -> float:
+    """The share of the supernet's weights that a rival starts with."""
+    if not name.startswith("inherited"):
+        return 0.0
+    return job.config.retrain.inherited if asked is None else asked
+
+
 def trained(
-    folder: Path, space: SearchSpace, name: str, seed: int, epochs: int, inherited: float | None
+    folder: Path, space: SearchSpace, name: str, seed: int, epochs: int, inherited: float
 ) -> dict[str, Any]:
     """Train on one thread by the run's recipe, export, judge the file on the test split."""
     torch.set_num_threads(1)
     job = opened(folder)
-    section, pictures = job.config.retrain, job.pictures
     torch.manual_seed(seed * 1000 + 9)
-    network = FixedNetwork(space, pictures.mean, pictures.std)
-    share = (inherited or section.inherited) if name.startswith("inherited") else 0.0
-    if share:
-        network.inherit(supernet.load(job), share)
-    images = np.concatenate([pictures.train.images, pictures.rank.images])
-    labels = np.concatenate([pictures.train.labels, pictures.rank.labels])
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=min(section.batch_size, max(2, len(labels) // 4)),
-        learning_rate=retrain.LEARNING_RATE,
-        momentum=section.momentum,
-        weight_decay=section.weight_decay,
-        label_smoothing=section.label_smoothing,
-        precision="fp32",
-        flip=job.flip,
-        seed=seed,
-    )
+    network = FixedNetwork(space, job.pictures.mean, job.pictures.std)
+    if inherited:
+        network.inherit(supernet.load(job), inherited)
+    images, labels = retrain.learned(job)
+    precision = job.run.record(supernet.NAME)["precision"]
+    recipe = replace(retrain.recipe_of(job, epochs, precision), seed=seed, workers=1, place=CPU)
     started = time.monotonic()
     train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
     seconds = time.monotonic() - started
-    recalibrate(network, (), calibration_batches(pictures.train.images, 4096, np.random.default_rng(seed)))
+    pictures = job.pictures.train.images
+    recalibrate(network, (), calibration_batches(pictures, 4096, np.random.default_rng(seed)))
     network.eval()
-    specs = space.specs((0,) * len(space.layers))
-    content = job.device.export(export.Network(specs, network.folded(), pictures.mean, pictures.std))
-    session, test, right = job.device.load(content), pictures.test, 0
+    content = job.device.export(export.exportable(job, network), export.calibration(job))
+    session, test, right = job.device.load(content), job.pictures.test, 0
     for start in range(0, len(test.labels), 256):
         batch = test.images[start : start + 256].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
         logits = session.run(np.ascontiguousarray(batch))
         right += int((logits.argmax(1) == test.labels[start : start + 256]).sum())
-    origin = f"from {share:g} of the supernet's weights" if share else "from scratch"
+    origin = f"from {inherited:g} of the supernet's weights" if inherited else "from scratch"
     return {
         "name": name,
         "seed": seed,
         "epochs": epochs,
+        "inherited": inherited,
         "pictures": epochs * len(labels),
-        "inherited": share,
         "top1": right / len(test.labels),
         "how": f"{origin}, {epochs} epochs, the winner's recipe, seed {seed}",
         "seconds": round(seconds),
@@ -167,22 +171,47 @@ def trained(
         "space": space.to_json(),
         "architecture": [layer.choices[0] for layer in space.layers],
         "macs": int(space.macs(np.zeros((1, len(space.layers)), int))[0]),
+        "measured_ms": None,
+        "p90_ms": None,
     }
 
 
-def measured(job: Job, rows: list[dict[str, Any]]) -> tuple[float, ...]:
-    """Milliseconds of the winner's file and of all rivals, in one session; fills in the rivals'."""
-    model = job.run.record(verify.NAME)["verdict"]["model"]
-    spaces = {row["name"]: SearchSpace.from_json(row["space"]) for row in rows}
-    sessions = [job.device.load(job.run.path(*model.split("/")))]
+def measured(job: Job, rows: list[Row]) -> None:
+    """Fill in milliseconds of all rows, measured together: the winner's file, the rivals with random weights."""
+    spaces = {row["name"]: SearchSpace.from_json(row["space"]) for row in rows if row["name"] != OWN}
+    sessions = [job.device.load(job.run.path(*verdict_of(job)["model"].split("/")))]
     for space in spaces.values():
-        network = export.random_architecture(space, (0,) * len(space.layers))
-        sessions.append(job.device.load(job.device.export(network)))
+        content = job.device.export(random_architecture(space, (0,) * len(space.layers)))
+        sessions.append(job.device.load(content))
     samples = measure(sessions, rounds=9, seconds=0.1)
-    for name, sample_of in zip(spaces, samples[1:], strict=True):
+    for name, sample_of in zip((OWN, *spaces), samples, strict=True):
         for row in (row for row in rows if row["name"] == name):
             row |= {"measured_ms": sample_of.median_ms, "p90_ms": sample_of.p90_ms}
-    return tuple(each.median_ms for each in samples)
+
+
+def own_row(job: Job) -> Row:
+    """The run itself, to stand beside what is measured with it."""
+    verdict, epochs = verdict_of(job), job.run.record(retrain.NAME)["epochs"]
+    section = job.config.retrain
+    inherited = section.inherited if section.start == "supernet" else 0.0
+    return {
+        "name": OWN,
+        "seed": job.config.run.seed,
+        "epochs": epochs,
+        "inherited": inherited,
+        "pictures": epochs * len(retrain.learned(job)[1]),
+        "top1": verdict["top1"],
+        "how": "what the run delivered; its supernet and search come on top of these epochs",
+        "macs": verdict["macs"],
+    }
+
+
+def of_this_verdict(path: Path, verdict_key: str) -> Any:
+    """What a file holds for this verdict of the run; nothing where it is of another one or of another make."""
+    content = json.loads(path.read_text()) if path.is_file() else None
+    if not isinstance(content, list):
+        return {} if content is None or content.get("verdict") != verdict_key else content["networks"]
+    return [row for row in content if row.get("verdict") == verdict_key]
 
 
 def main() -> None:
@@ -198,40 +227,46 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="trainings side by side, one thread each")
     asked = parser.parse_args()
     job = opened(asked.run)
+    verdict_of(job)
+    key = job.run.record(verify.NAME)["key"]
     epochs = asked.epochs or int(job.run.record(retrain.NAME)["epochs"])
-    out = job.run.path("rivals.json")
-    rows: list[dict[str, Any]] = json.loads(out.read_text()) if out.is_file() else []
-    done = {
-        (row["name"], row["seed"], row["epochs"])
-        for row in rows
-        if not asked.inherited or row["inherited"] in (0.0, asked.inherited)
-    }
-    fits = job.run.path("rivals_fitted.json")
-    known: dict[str, Any] = json.loads(fits.read_text()) if fits.is_file() else {}
-    new = fitted(job, [name for name in asked.rivals if name not in known])
-    known |= {name: space.to_json() for name, space in new.items()}
-    write_json(fits, known)
-    spaces = {name: SearchSpace.from_json(known[name]) for name in asked.rivals}
+    out, fits = job.run.path("rivals.json"), job.run.path("rivals_fitted.json")
+    networks: dict[str, Any] = of_this_verdict(fits, key) or {}
+    for name in asked.rivals:
+        if name not in networks:
+            networks[name] = fitted(job, name).to_json()
+            write_json(fits, {"verdict": key, "networks": networks})
+    rows: list[Row] = [row for row in of_this_verdict(out, key) or [] if row["name"] != OWN]
+    done = {(row["name"], row["seed"], row["epochs"], row["inherited"]) for row in rows}
     wanted = [
-        (name, seed) for seed in asked.seeds for name in asked.rivals if (name, seed, epochs) not in done
+        (name, seed, epochs, inherited_by(job, name, asked.inherited))
+        for seed in asked.seeds
+        for name in asked.rivals
     ]
+    failed = []
     with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [
-            pool.submit(trained, asked.run, spaces[name], name, seed, epochs, asked.inherited)
-            for name, seed in wanted
-        ]
+        waiting = {
+            pool.submit(trained, asked.run, SearchSpace.from_json(networks[each[0]]), *each): each
+            for each in wanted
+            if each not in done
+        }
         for future in as_completed(waiting):
-            rows.append({**future.result(), "measured_ms": None, "p90_ms": None})
+            name, seed, *_ = waiting[future]
+            try:
+                rows.append({"verdict": key, **future.result()})
+            except Exception as error:  # the others go on
+                failed.append(f"{name}, seed {seed}: {error}")
+                continue
             write_json(out, rows)
-            row = rows[-1]
-            print(f"{row['name']}, seed {row['seed']}: {row['top1']:.2%}, {row['seconds']} s", flush=True)
-    winner_ms = measured(job, rows)[0]
+            print(f"{name}, seed {seed}: {rows[-1]['top1']:.2%}, {rows[-1]['seconds']} s", flush=True)
+    rows.insert(0, {"verdict": key, **own_row(job)})
+    measured(job, rows)
     write_json(out, rows)
-    verdict = job.run.record(verify.NAME)["verdict"]
-    print(f"{'Hurricane':<36} {winner_ms * 1e3:8.1f} us {verdict['top1']:>8.2%}")
     for row in rows:
         name = f"{row['name']}, {row['epochs']} epochs, seed {row['seed']}"
-        print(f"{name:<36} {row['measured_ms'] * 1e3:8.1f} us {row['top1']:>8.2%}")
+        print(f"{name:<50} {row['measured_ms'] * 1e3:8.1f} us {row['top1']:>8.2%}")
+    if failed:
+        raise SystemExit("\n".join(["these trainings failed:", *failed]))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hurricane.runs import append_row, digest
 from hurricane.space import Archs
 from hurricane.steps import plan, search, supernet
 from hurricane.steps.job import Job
+from hurricane.train.batches import Labels, Pictures
 from hurricane.train.loop import Epoch, Recipe, train
 from hurricane.train.place import named, placed
 from hurricane.train.scoring import calibration_batches, recalibrate
@@ -47,24 +48,8 @@ def perform(job: Job) -> None:
     elif section.init:
         supernet.start_from(job, network, Path(section.init))
     del big
-    # Candidates are ranked no more, so the ranking pictures may be learned from.
-    train_split, rank_split = job.pictures.train, job.pictures.rank
-    images = np.concatenate([train_split.images, rank_split.images])
-    labels = np.concatenate([train_split.labels, rank_split.labels])
-    rate = section.learning_rate
-    recipe = Recipe(
-        epochs=lengths.retrain,
-        batch_size=min(section.batch_size, max(2, len(labels) // 4)),
-        learning_rate=LEARNING_RATE if rate == "auto" else rate,
-        momentum=section.momentum,
-        weight_decay=section.weight_decay,
-        label_smoothing=section.label_smoothing,
-        precision=speed.precision,
-        flip=job.flip,
-        seed=job.config.run.seed,
-        workers=job.threads,
-        place=job.place,
-    )
+    images, labels = learned(job)
+    recipe = recipe_of(job, lengths.retrain, speed.precision)
     folder = job.run.path(NAME)
     checkpoint = folder / f"{key_now}.safetensors"
     for path in folder.glob("*.safetensors"):
@@ -91,7 +76,7 @@ def perform(job: Job) -> None:
             on_step=bar.advance,
         )
     statistics = calibration_batches(
-        train_split.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
+        job.pictures.train.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
     )
     with placed(network, job.place):
         recalibrate(network, (), statistics)
@@ -99,6 +84,33 @@ def perform(job: Job) -> None:
     made = {"epochs": lengths.retrain, "start": section.start, "trainer": named(job.place)}
     job.run.finish(NAME, key_now, finalist=finalist, **made)
     checkpoint.unlink(missing_ok=True)
+
+
+def learned(job: Job) -> tuple[Pictures, Labels]:
+    """What is learned from: candidates are ranked no more, so that is training and ranking pictures."""
+    train_split, rank_split = job.pictures.train, job.pictures.rank
+    images = np.concatenate([train_split.images, rank_split.images])
+    return images, np.concatenate([train_split.labels, rank_split.labels])
+
+
+def recipe_of(job: Job, epochs: int, precision: str) -> Recipe:
+    """How the winner is trained, and whatever is compared with it."""
+    section, rate = job.config.retrain, job.config.retrain.learning_rate
+    pictures = len(job.pictures.train.labels) + len(job.pictures.rank.labels)
+    return Recipe(
+        epochs=epochs,
+        batch_size=min(section.batch_size, max(2, pictures // 4)),
+        learning_rate=LEARNING_RATE if rate == "auto" else rate,
+        momentum=section.momentum,
+        weight_decay=section.weight_decay,
+        label_smoothing=section.label_smoothing,
+        erased=section.erased,
+        precision=precision,
+        flip=job.flip,
+        seed=job.config.run.seed,
+        workers=job.threads,
+        place=job.place,
+    )
 
 
 def load(job: Job) -> FixedNetwork:
