@@ -139,17 +139,28 @@ def test_a_whole_epoch_of_all_operators_runs_where_it_is_told_to_and_waits_for_n
     assert len(steps) == steps_per_epoch(len(labels), 2) >= 32
 
 
+def test_what_ended_a_training_is_told_where_a_broken_gpu_keeps_the_model(monkeypatch):
+    model = nn.Linear(2, 2)
+
+    def to(where, **_):
+        if where == "cpu":
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(model, "to", to)
+    with pytest.raises(KeyboardInterrupt), place.placed(model, "cuda:0"):
+        raise KeyboardInterrupt
+    with pytest.raises(RuntimeError, match="launch failure"), place.placed(model, "cuda:0"):
+        pass
+
+
 def test_what_is_left_on_the_cpu_is_found_that_way():
     model, steps = fresh(), []
     model.normalisation._apply = lambda *_, **__: model.normalisation  # is not moved
-    with pytest.raises(NotImplementedError) as caught:
+    with pytest.raises(RuntimeError, match="not on the expected device"):
         train(
             model, *pictures_of(), replace(RECIPE, place="meta"), uniform(model.space), on_step=steps.append
         )
-    first = caught.value
-    while first.__context__ is not None:
-        first = first.__context__
-    assert "not on the expected device" in str(first)
     assert not steps
 
 

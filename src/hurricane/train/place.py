@@ -46,15 +46,21 @@ def workers_at(place: str, workers: int) -> int:
 
 @contextlib.contextmanager
 def placed(model: nn.Module, place: str) -> Iterator[None]:
-    """The model on the place, channels last in memory; on the CPU again at the end, also where that is an exception."""
+    """The model on the place, channels last in memory; on the CPU again at the end, also where that is an exception.
+
+    The exception wins: a GPU that fails does not give the model back, and what it says then is of no use.
+    """
     if _on_cuda(place):
         torch.backends.cudnn.deterministic = True  # equal seeds, equal weights
     try:
         with within_memory(place):
             model.to(place, memory_format=torch.channels_last)
             yield
-    finally:
-        model.to(CPU)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            model.to(CPU)
+        raise
+    model.to(CPU)
 
 
 @contextlib.contextmanager
