@@ -245,6 +245,7 @@ def test_another_trainer_redoes_nothing(finished, monkeypatch):
     job, _ = finished
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("hurricane.train.place.unusable", lambda place: "")
     config = config_file.with_settings(job.config, ["run.trainer=cuda"])
     moved = Job(job.run, config, job.view)
     assert moved.place == "cuda:0"

@@ -111,6 +111,17 @@ def test_on_another_trainer_lengths_stand_and_speed_is_measured_again(tmp_path, 
     assert plan.prepare(job, None, None) == (PLANNED, here)
 
 
+def test_a_gpu_that_was_passed_over_is_told_before_the_speed(tmp_path, monkeypatch):
+    job = job_with_limit(tmp_path / "run", 0)
+    monkeypatch.setattr(plan, "passed_over", lambda trainer: f"no kernel image, {trainer}")
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: replace(SPEED, place=job.place))
+    job.run.decide("plan", {**job.run.decision("plan"), "speed": asdict(replace(SPEED, place="cuda:7"))})
+    plan.prepare(job, None, None)
+    assert job.view.said[-2] == (
+        "training on the CPU: torch sees a GPU but cannot use it (no kernel image, auto)"
+    )
+
+
 def test_epochs_of_another_trainer_do_not_tell_the_speed_of_this_one(tmp_path):
     job = job_with_limit(tmp_path / "run", 180)
     rows = [{**row, "trainer": "cuda:7"} for row in epochs(100)]

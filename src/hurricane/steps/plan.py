@@ -20,7 +20,7 @@ from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.batches import tensor_of
 from hurricane.train.loop import PRECISIONS, Epoch, Recipe, train
-from hurricane.train.place import CPU, moved, named, placed, workers_at
+from hurricane.train.place import CPU, moved, named, passed_over, placed, workers_at
 from hurricane.train.scoring import logits_of
 
 # Training on two cores does about this much (forward multiply-accumulates of a picture, all passes counted in):
@@ -195,6 +195,8 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
         known = None
     if known is not None and Speed(**known["speed"]).place == job.place:
         return Lengths(**known["lengths"]), Speed(**known["speed"])
+    if reason := passed_over(job.config.run.trainer):
+        job.view.say(f"training on the CPU: torch sees a GPU but cannot use it ({reason})")
     with job.view.bar("measuring the speed of training here", 1) as bar:
         speed = measure_speed(job, model, archs)
         bar.advance(1)
