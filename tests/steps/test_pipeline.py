@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -353,19 +354,51 @@ def test_an_impossible_budget_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_gpu_that_is_not_here_is_told_before_anything_is_made(finished, tmp_path, monkeypatch):
+def test_a_gpu_that_is_not_here_is_told_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     folder = tmp_path / "run"
     with pytest.raises(ConfigError, match="no CUDA GPU"):
         quick_job(folder, "run.trainer=cuda")
     assert not folder.exists()
+    base = config_file.checked({"device": DEVICE, "max_ms": 0.055})
+    with pytest.raises(ConfigError, match="is cuda:1, but torch sees no"):
+        pipeline.dry_run(folder, config_file.with_settings(base, ["run.trainer=cuda:1"]))
+
+
+def test_a_gpu_that_is_not_here_stops_only_what_trains(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     job, _ = finished
-    config = config_file.with_settings(job.config, ["run.trainer=cuda:1"])
-    with pytest.raises(ConfigError, match="is cuda:1, but torch sees no"):
-        pipeline.dry_run(job.run.folder, config)
-    with pytest.raises(ConfigError, match="is cuda:1, but torch sees no"):
-        pipeline.reopen(job.run.folder, ["run.trainer=cuda:1"], SilentView())
-    assert config_file.load(job.run.path("config.toml")).run.trainer == "auto"
+    folder = tmp_path / "run"
+    shutil.copytree(job.run.folder, folder)
+    asked = pipeline.reopen(folder, ["run.trainer=cuda"], SilentView())
+    assert {state.state for state in pipeline.dry_run(folder, asked.config)} == {"done"}
+    for command in ("profile", "export", "verify", "report"):
+        assert pipeline.perform(asked, command, force=True)
+    assert not pipeline.perform(asked, "search")
+    (folder / "report.html").unlink()
+    assert pipeline.run(pipeline.reopen(folder, [], SilentView())) == 0
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("command", pipeline.TRAINING)
+def test_a_gpu_that_is_not_here_is_told_before_a_step_that_needs_it(finished, tmp_path, monkeypatch, command):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    shutil.copytree(finished[0].run.folder, tmp_path / "run")
+    job = pipeline.reopen(tmp_path / "run", ["run.trainer=cuda"], SilentView())
+    job.run.path(pipeline.step(command).NAME, "record.json").unlink()
+    # Neither this step nor one before it is begun.
+    monkeypatch.setattr(pipeline.step(command), "perform", None)
+    monkeypatch.setattr(pipeline.profile, "perform", None)
+    with pytest.raises(ConfigError, match="torch sees no CUDA GPU"):
+        pipeline.dry_run(job.run.folder, job.config)
+    with pytest.raises(ConfigError, match="torch sees no CUDA GPU"):
+        pipeline.perform(job, command)
+    # What comes before it needs no GPU; a profile that is to be made again is not made in vain.
+    earlier = pipeline.COMMANDS[pipeline.COMMANDS.index(command) - 1]
+    pipeline.run(job, until=earlier)
+    again = config_file.with_settings(job.config, ["profile.rounds=4"])
+    with pytest.raises(ConfigError, match="torch sees no CUDA GPU"):
+        pipeline.run(Job(job.run, again), until=command)
 
 
 def test_folders_that_were_made_for_an_impossible_run_go_too(tmp_path):
