@@ -21,7 +21,10 @@ from hurricane.cli import main
 from hurricane.deliver import Delivered
 from hurricane.errors import ConfigError, ModelError, RunError
 from hurricane.runs import Run
+from hurricane.steps import plan, retrain, stage_search, supernet
 from hurricane.steps.job import Job, SilentView
+from hurricane.steps.plan import Lengths, Speed
+from hurricane.train.place import place_of
 
 DEVICE = "simulated:cpu?seed=0&gflops=20&gbps=10&overhead_us=5&jitter=0.02"
 QUICK = [
@@ -251,6 +254,38 @@ def test_another_trainer_redoes_nothing(finished, monkeypatch):
     moved = Job(job.run, config, job.view)
     assert moved.place == "cuda:0"
     assert set(state_of(moved).values()) == {"done"}
+
+
+@pytest.fixture
+def on_meta(finished, monkeypatch):
+    """The finished run at a place where tensors have no values: what is left elsewhere, or read, is an error."""
+    job = Job(finished[0].run, finished[0].config)
+    job.__dict__["place"] = "meta"
+    lengths, speed = Lengths(1, 1, 1, 8, 4), Speed(1000.0, 3000.0, "fp32", "meta")
+    monkeypatch.setattr(plan, "prepare", lambda *_: (lengths, speed))
+    return job
+
+
+def test_the_supernet_is_trained_on_the_place_of_the_run(on_meta, monkeypatch):
+    recipes = []
+    monkeypatch.setattr(supernet, "train", lambda *given, **_: recipes.append(given[3]))
+    stage = supernet.last_stage(on_meta)
+    supernet._train_stage(on_meta, supernet.load(on_meta), stage, 1, "fp32", "key")
+    assert [recipe.place for recipe in recipes] == ["meta"]
+
+
+def test_candidates_are_scored_on_the_place_of_the_run(on_meta):
+    scorer = stage_search.scorer_of(on_meta, supernet.load(on_meta), on_meta.small_space, "fp32")
+    assert {place_of(model) for model in scorer._models} == {"meta"}
+
+
+def test_the_winner_is_trained_and_recalibrated_on_the_place_of_the_run(on_meta, monkeypatch):
+    places = []
+    monkeypatch.setattr(retrain, "train", lambda *given, **_: places.append(given[3].place))
+    monkeypatch.setattr(retrain, "recalibrate", lambda network, *_: places.append(place_of(network)))
+    with pytest.raises(NotImplementedError, match="no data"):  # nothing comes back from there
+        retrain.perform(on_meta)
+    assert places == ["meta", "meta"]
 
 
 def test_what_a_run_was_trained_on_is_kept_and_reported(finished):
