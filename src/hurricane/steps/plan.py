@@ -187,14 +187,16 @@ def _cuts(lengths: Lengths) -> Iterator[Lengths]:
 def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     """The plan of this run: recorded before it is used, measured once, reused on resume.
 
-    On another trainer the lengths stand; speed and precision are measured again.
+    On another trainer, or where the speed on file cannot be read, the lengths stand; speed and precision are measured
+    again.
     """
     key_now = key(job)
     known = job.run.decision("plan")
     if known is not None and known["key"] != key_now:
         known = None
-    if known is not None and Speed(**known["speed"]).place == job.place:
-        return Lengths(**known["lengths"]), Speed(**known["speed"])
+    before = None if known is None else _speed_in(known)
+    if known is not None and before is not None and before.place == job.place:
+        return Lengths(**known["lengths"]), before
     if reason := passed_over(job.config.run.trainer):
         job.view.say(f"training on the CPU: torch sees a GPU but cannot use it ({reason})")
     with job.view.bar("measuring the speed of training here", 1) as bar:
@@ -202,7 +204,7 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
         bar.advance(1)
     if known is not None:
         job.run.decide("plan", {**known, "speed": asdict(speed)})
-        job.view.say(f"another trainer than before: {_told(speed)}")
+        job.view.say(_told(speed) if before is None else f"another trainer than before: {_told(speed)}")
         return Lengths(**known["lengths"]), speed
     mean_macs = float(model.space.macs(archs).mean())
     wanted = default_lengths(job, mean_macs)
@@ -228,6 +230,16 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     )
     _say(job, wanted, lengths, speed, estimate)
     return lengths, speed
+
+
+def _speed_in(known: Mapping[str, Any]) -> Speed | None:
+    """The speed in a plan on file; None where an accident or another version left something else there."""
+    try:
+        speed = Speed(**known["speed"])
+        sound = speed.train > 0 and speed.score > 0 and speed.precision in PRECISIONS
+    except (KeyError, TypeError):
+        return None
+    return speed if sound else None
 
 
 def revised(
