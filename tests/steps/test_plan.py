@@ -116,6 +116,17 @@ def test_on_another_trainer_lengths_stand_and_speed_is_measured_again(tmp_path, 
     assert plan.prepare(job, None, None) == (PLANNED, here)
 
 
+def test_on_another_trainer_a_time_limit_is_told_to_be_in_danger(tmp_path, monkeypatch):
+    here = replace(SPEED, place="cpu")
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: here)
+    for limit, told in ((0, False), (180, True)):
+        job = job_with_limit(tmp_path / str(limit), limit, "run.trainer=cpu")
+        known = job.run.decision("plan")
+        job.run.decide("plan", {**known, "speed": asdict(replace(SPEED, place="cuda:7"))})
+        assert plan.prepare(job, None, None) == (PLANNED, here)
+        assert ("keeps its length and may break the time limit" in job.view.said[-1]) is told
+
+
 @pytest.mark.parametrize(
     "left",
     [

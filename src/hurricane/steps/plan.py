@@ -204,7 +204,7 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
         bar.advance(1)
     if known is not None:
         job.run.decide("plan", {**known, "speed": asdict(speed)})
-        job.view.say(_told(speed) if before is None else f"another trainer than before: {_told(speed)}")
+        job.view.say(_told(speed) if before is None else _told_of_another(speed, job.config.run.time_limit_s))
         return Lengths(**known["lengths"]), speed
     mean_macs = float(model.space.macs(archs).mean())
     wanted = default_lengths(job, mean_macs)
@@ -327,6 +327,15 @@ def _told(speed: Speed) -> str:
     return (
         f"speed {where}: {speed.train:.0f} pictures/s training, {speed.score:.0f} scoring ({speed.precision})"
     )
+
+
+def _told_of_another(speed: Speed, limit_s: float) -> str:
+    told = f"another trainer than before: {_told(speed)}"
+    if limit_s:
+        told += (
+            "; what is at hand keeps its length and may break the time limit, what follows is planned again"
+        )
+    return told
 
 
 def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:
