@@ -134,7 +134,7 @@ class VerifySection(Section):
 class RunSection(Section):
     """The run itself. time_limit_s: 0 is none. threads: for training, at most as many as there are processors.
 
-    trainer: where training and scoring run, "auto" (a CUDA GPU where torch sees one, else the CPU), "cpu", "cuda" or
+    trainer: where training and scoring run, "auto" (a CUDA GPU where torch can use one, else the CPU), "cpu", "cuda" or
     "cuda:N". It is not the device on which latency is measured.
     """
 

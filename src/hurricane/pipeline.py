@@ -24,6 +24,8 @@ from hurricane.steps import feasibility, profile, specialize
 from hurricane.steps.job import Job, SilentView, View
 
 COMMANDS = ("profile", "specialize", "train", "search", "retrain", "export", "verify", "report")
+# The steps that train or score, and need the place that `run.trainer` asks for.
+TRAINING = ("train", "search", "retrain")
 CONFIG_FILE = "config.toml"
 # Without a preset: up to this many pixels "tiny", above it "mobile".
 TINY_UP_TO = 64
@@ -58,7 +60,6 @@ def start(folder: Path, config: Config, view: View, *, command: str, settings: S
     A new run is checked as far as is possible in seconds (device, budget, pictures); where that fails, nothing of
     it stays. Raises RunError where the folder belongs to other data, device, preset, image size or classes.
     """
-    _check_trainer(config.run.trainer)
     if not Run.exists(folder):
         return _created(folder, config, view, command)
     run = Run.open(folder)
@@ -75,6 +76,7 @@ def start(folder: Path, config: Config, view: View, *, command: str, settings: S
 
 def _created(folder: Path, config: Config, view: View, command: str) -> Job:
     new = [path for path in (folder, *folder.parents) if not path.exists()]
+    _check_trainer(config)
     _check_init(config.retrain.init)
     identity = _identity(Job(Run(folder), config, view))
     created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -122,17 +124,21 @@ def _check_init(init: str) -> None:
         ) from error
 
 
-def _check_trainer(trainer: str) -> None:
+def _check_trainer(config: Config) -> None:
     """ConfigError where training is asked for on a GPU that is not here: now, not after the profile."""
-    if trainer not in ("auto", "cpu"):
+    if config.run.trainer not in ("auto", "cpu"):
         from hurricane.train.place import chosen  # brings torch
 
-        chosen(trainer)
+        chosen(config.run.trainer)
+
+
+def _trains(found: Sequence[StepState]) -> bool:
+    """Whether one of these steps is still to be done and trains or scores."""
+    return any(state.command in TRAINING and state.state != "done" for state in found)
 
 
 def ask_for_budget(config: Config, view: View) -> str:
     """What the space costs on the device, in a sentence that asks for a budget; nothing is kept."""
-    _check_trainer(config.run.trainer)
     with tempfile.TemporaryDirectory() as scratch:
         job = _provisional(Path(scratch), config, view)
         width = 1.0 if config.space.width == "auto" else config.space.width
@@ -149,14 +155,17 @@ def ask_for_budget(config: Config, view: View) -> str:
 
 
 def dry_run(folder: Path, config: Config) -> list[StepState]:
-    """What `run` would find done, stale or missing; checks data, device and trainer and writes nothing."""
-    _check_trainer(config.run.trainer)
+    """What `run` would find done, stale or missing; checks data, device and, to train, trainer; writes nothing."""
     if Run.exists(folder):
         job = Job(Run.open(folder), config)
         _check_identity(job)
-        return states(job)
-    with tempfile.TemporaryDirectory() as scratch:
-        return states(_provisional(Path(scratch), config, SilentView()))
+        found = states(job)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = states(_provisional(Path(scratch), config, SilentView()))
+    if _trains(found):
+        _check_trainer(config)
+    return found
 
 
 def _provisional(scratch: Path, config: Config, view: View) -> Job:
@@ -297,6 +306,8 @@ def perform(job: Job, command: str, *, force: bool = False) -> bool:
     record = job.run.record(module.NAME)
     if record is not None and record["key"] == key_now and not force and not _lost(job, module, record):
         return False
+    if command in TRAINING:
+        _check_trainer(job.config)
     started = time.monotonic()
     module.perform(job)
     facts = job.run.facts()
@@ -315,7 +326,10 @@ def run(job: Job, *, until: str = "report", on_step: Callable[[str, bool], None]
     """
     wanted = COMMANDS[: COMMANDS.index(until) + 1]
     feasibility.decide(job)
-    _say_stale(job, wanted)
+    found = [state for state in states(job) if state.command in wanted]
+    if _trains(found):
+        _check_trainer(job.config)
+    _say_stale(job, found)
 
     def do(command: str) -> None:
         if on_step is not None:
@@ -331,9 +345,9 @@ def run(job: Job, *, until: str = "report", on_step: Callable[[str, bool], None]
     return exit_status(job)
 
 
-def _say_stale(job: Job, wanted: Sequence[str]) -> None:
+def _say_stale(job: Job, found: Sequence[StepState]) -> None:
     """List the steps that were done for other settings, before they are redone."""
-    stale = [state for state in states(job) if state.state == "stale" and state.command in wanted]
+    stale = [state for state in found if state.state == "stale"]
     if stale:
         names = ", ".join(state.command for state in stale)
         job.view.say(f"stale, to be redone: {names} ({stale[0].reason})")

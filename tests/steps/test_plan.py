@@ -1,14 +1,19 @@
 """The plan: lengths are cut to a time limit in the order that hurts least."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from torch import nn
 
 from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.steps import plan
-from hurricane.steps.job import SilentView
+from hurricane.steps.job import Job, SilentView
 from hurricane.steps.plan import MINIMUM, STRETCH, Lengths, Speed, fitted, stretched
+from hurricane.train.loop import Epoch
 
 WANTED = Lengths(stage1=90, stage2=60, retrain=100, evaluations=200, random_evaluations=100)
 
@@ -109,6 +114,85 @@ def test_on_another_trainer_lengths_stand_and_speed_is_measured_again(tmp_path, 
     assert job.view.said[-1].startswith("another trainer than before: speed ")
     monkeypatch.setattr(plan, "measure_speed", None)
     assert plan.prepare(job, None, None) == (PLANNED, here)
+
+
+def test_on_another_trainer_a_time_limit_is_told_to_be_in_danger(tmp_path, monkeypatch):
+    here = replace(SPEED, place="cpu")
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: here)
+    for limit, told in ((0, False), (180, True)):
+        job = job_with_limit(tmp_path / str(limit), limit, "run.trainer=cpu")
+        known = job.run.decision("plan")
+        job.run.decide("plan", {**known, "speed": asdict(replace(SPEED, place="cuda:7"))})
+        assert plan.prepare(job, None, None) == (PLANNED, here)
+        assert ("keeps its length and may break the time limit" in job.view.said[-1]) is told
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {},
+        {"speed": None},
+        {"speed": {**asdict(SPEED), "cores": 2}},
+        {"speed": {"train": 1000.0, "place": "cpu"}},
+        {"speed": {**asdict(SPEED), "train": None}},
+        {"speed": {**asdict(SPEED), "score": 0.0}},
+        {"speed": {**asdict(SPEED), "precision": None}},
+    ],
+)
+def test_a_speed_that_cannot_be_read_is_measured_again_and_lengths_stand(tmp_path, monkeypatch, left):
+    job = job_with_limit(tmp_path / "run", 0, "run.trainer=cpu")
+    job.run.decide("plan", {**job.run.decision("plan"), **left})
+    here = replace(SPEED, train=1234.0)
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: here)
+    assert plan.prepare(job, None, None) == (PLANNED, here)
+    assert job.view.said[-1].startswith("speed here: 1234 pictures/s")
+    assert job.run.decision("plan")["speed"] == asdict(here)
+
+
+def test_a_speed_from_before_there_were_trainers_is_one_of_the_cpu(tmp_path):
+    job = job_with_limit(tmp_path / "run", 0, "run.trainer=cpu")
+    old = {name: value for name, value in asdict(SPEED).items() if name != "place"}
+    job.run.decide("plan", {**job.run.decision("plan"), "speed": old})
+    assert plan.prepare(job, None, None) == (PLANNED, SPEED)
+
+
+@pytest.mark.parametrize(("where", "at_once"), [("cpu", 4), ("meta", 1)])
+def test_the_speed_is_measured_where_training_is_to_be(tmp_path, monkeypatch, where, at_once):
+    job = job_with_limit(tmp_path / "run", 0, "supernet.precision=fp32")
+    job.__dict__["place"] = where
+    monkeypatch.setattr(Job, "threads", 4)
+    places, clock = [], iter([0.0, 2.0])
+
+    def trained(model, pictures, labels, recipe, draw_paths, *, on_epoch):
+        places.append(recipe.place)
+        on_epoch(Epoch(1, 900, 1.0, 0.5, 3.0, recipe.place))
+
+    def scored(model, path, images, precision):
+        places.extend(str(batch.device) for batch in images)
+
+    def placed(model, place):
+        places.append(place)
+        return nullcontext()
+
+    monkeypatch.setattr(plan, "train", trained)
+    monkeypatch.setattr(plan, "logits_of", scored)
+    monkeypatch.setattr(plan, "placed", placed)
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    speed = plan.measure_speed(job, nn.Linear(1, 1), np.zeros((6, 2), int))
+    assert set(places) == {where}
+    # Six batches in two seconds, by each worker; a GPU has one.
+    assert speed == Speed(300.0, at_once * 6 * 128 / 2.0, "fp32", where)
+
+
+def test_a_gpu_that_was_passed_over_is_told_before_the_speed(tmp_path, monkeypatch):
+    job = job_with_limit(tmp_path / "run", 0)
+    monkeypatch.setattr(plan, "passed_over", lambda trainer: f"no kernel image, {trainer}")
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: replace(SPEED, place=job.place))
+    job.run.decide("plan", {**job.run.decision("plan"), "speed": asdict(replace(SPEED, place="cuda:7"))})
+    plan.prepare(job, None, None)
+    assert job.view.said[-2] == (
+        "training on the CPU: torch sees a GPU but cannot use it (no kernel image, auto)"
+    )
 
 
 def test_epochs_of_another_trainer_do_not_tell_the_speed_of_this_one(tmp_path):

@@ -25,9 +25,10 @@ from tests.train.test_training import RECIPE, fresh, pictures_of, uniform
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 
 
-def with_gpus(monkeypatch, number):
+def with_gpus(monkeypatch, number, unusable=""):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    monkeypatch.setattr(place, "unusable", lambda where: unusable)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,41 @@ def test_a_gpu_that_is_not_here_is_told(monkeypatch, trainer, gpus, words):
     with_gpus(monkeypatch, gpus)
     with pytest.raises(ConfigError, match=words):
         place.chosen(trainer)
+
+
+def test_a_gpu_that_cannot_be_used_is_passed_over_by_auto_and_refused_where_it_is_asked_for(monkeypatch):
+    with_gpus(monkeypatch, 1, unusable="no kernel image is available")
+    assert place.chosen("auto") == place.chosen("cpu") == "cpu"
+    assert place.passed_over("auto") == "no kernel image is available"
+    assert place.passed_over("cpu") == ""
+    with pytest.raises(ConfigError, match=r"cannot use cuda:0 \(no kernel image is available\); give"):
+        place.chosen("cuda")
+    with_gpus(monkeypatch, 0, unusable="never tried")
+    assert place.passed_over("auto") == ""
+
+
+def test_a_gpu_is_tried_once_and_what_it_says_is_one_line(monkeypatch):
+    tried = []
+
+    def broken(images, weights):
+        tried.append(images.device)
+        raise RuntimeError("no kernel image is available\nCompile with TORCH_USE_CUDA_DSA")
+
+    place.unusable.cache_clear()
+    monkeypatch.setattr(place.F, "conv2d", broken)
+    assert [place.unusable("meta") for _ in range(2)] == ["no kernel image is available"] * 2
+    assert tried == [torch.device("meta")]
+    place.unusable.cache_clear()
+
+
+def test_trying_a_place_leaves_random_numbers_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    place.unusable.cache_clear()
+    assert place.unusable("cpu") == ""
+    assert torch.rand(1) == expected
+    place.unusable.cache_clear()
 
 
 def test_work_is_shared_on_the_cpu_only():
@@ -103,6 +139,21 @@ def test_a_model_is_back_on_the_cpu_whatever_ends_its_training(monkeypatch):
     assert moves == ["cuda:0", "cpu"]
 
 
+def test_what_ended_a_training_is_told_where_a_broken_gpu_keeps_the_model(monkeypatch):
+    model = nn.Linear(2, 2)
+
+    def to(where, **_):
+        if where == "cpu":
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(model, "to", to)
+    with pytest.raises(KeyboardInterrupt), place.placed(model, "cuda:0"):
+        raise KeyboardInterrupt
+    with pytest.raises(RuntimeError, match="launch failure"), place.placed(model, "cuda:0"):
+        pass
+
+
 def test_a_gpu_whose_memory_is_too_small_is_a_sentence():
     with pytest.raises(RunError, match="memory of cuda:0 is too small"), place.within_memory("cuda:0"):
         raise torch.OutOfMemoryError
@@ -113,6 +164,14 @@ def test_bf16_is_used_where_the_place_has_it(monkeypatch):
     assert not isinstance(place.autocast("fp32", "cpu"), torch.autocast)
     monkeypatch.setattr(place, "_has_bf16", lambda where: False)
     assert not isinstance(place.autocast("bf16", "cuda:0"), torch.autocast)
+
+
+def test_bf16_is_used_on_a_gpu_that_has_it(monkeypatch):
+    monkeypatch.setattr(place, "_has_bf16", lambda where: where == "cuda:1")
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype: (kind, dtype))
+    assert place.autocast("bf16", "cuda:1") == ("cuda", torch.bfloat16)
+    assert not isinstance(place.autocast("bf16", "cuda:0"), tuple)
+    assert not isinstance(place.autocast("fp32", "cuda:1"), tuple)
 
 
 def every_choice(space):
@@ -142,14 +201,10 @@ def test_a_whole_epoch_of_all_operators_runs_where_it_is_told_to_and_waits_for_n
 def test_what_is_left_on_the_cpu_is_found_that_way():
     model, steps = fresh(), []
     model.normalisation._apply = lambda *_, **__: model.normalisation  # is not moved
-    with pytest.raises(NotImplementedError) as caught:
+    with pytest.raises(RuntimeError, match="not on the expected device"):
         train(
             model, *pictures_of(), replace(RECIPE, place="meta"), uniform(model.space), on_step=steps.append
         )
-    first = caught.value
-    while first.__context__ is not None:
-        first = first.__context__
-    assert "not on the expected device" in str(first)
     assert not steps
 
 

@@ -20,7 +20,7 @@ from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 from hurricane.train.batches import tensor_of
 from hurricane.train.loop import PRECISIONS, Epoch, Recipe, train
-from hurricane.train.place import CPU, moved, named, placed, workers_at
+from hurricane.train.place import CPU, moved, named, passed_over, placed, workers_at
 from hurricane.train.scoring import logits_of
 
 # Training on two cores does about this much (forward multiply-accumulates of a picture, all passes counted in):
@@ -187,20 +187,24 @@ def _cuts(lengths: Lengths) -> Iterator[Lengths]:
 def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     """The plan of this run: recorded before it is used, measured once, reused on resume.
 
-    On another trainer the lengths stand; speed and precision are measured again.
+    On another trainer, or where the speed on file cannot be read, the lengths stand; speed and precision are measured
+    again.
     """
     key_now = key(job)
     known = job.run.decision("plan")
     if known is not None and known["key"] != key_now:
         known = None
-    if known is not None and Speed(**known["speed"]).place == job.place:
-        return Lengths(**known["lengths"]), Speed(**known["speed"])
+    before = None if known is None else _speed_in(known)
+    if known is not None and before is not None and before.place == job.place:
+        return Lengths(**known["lengths"]), before
+    if reason := passed_over(job.config.run.trainer):
+        job.view.say(f"training on the CPU: torch sees a GPU but cannot use it ({reason})")
     with job.view.bar("measuring the speed of training here", 1) as bar:
         speed = measure_speed(job, model, archs)
         bar.advance(1)
     if known is not None:
         job.run.decide("plan", {**known, "speed": asdict(speed)})
-        job.view.say(f"another trainer than before: {_told(speed)}")
+        job.view.say(_told(speed) if before is None else _told_of_another(speed, job.config.run.time_limit_s))
         return Lengths(**known["lengths"]), speed
     mean_macs = float(model.space.macs(archs).mean())
     wanted = default_lengths(job, mean_macs)
@@ -226,6 +230,16 @@ def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:
     )
     _say(job, wanted, lengths, speed, estimate)
     return lengths, speed
+
+
+def _speed_in(known: Mapping[str, Any]) -> Speed | None:
+    """The speed in a plan on file; None where an accident or another version left something else there."""
+    try:
+        speed = Speed(**known["speed"])
+        sound = speed.train > 0 and speed.score > 0 and speed.precision in PRECISIONS
+    except (KeyError, TypeError):
+        return None
+    return speed if sound else None
 
 
 def revised(
@@ -313,6 +327,15 @@ def _told(speed: Speed) -> str:
     return (
         f"speed {where}: {speed.train:.0f} pictures/s training, {speed.score:.0f} scoring ({speed.precision})"
     )
+
+
+def _told_of_another(speed: Speed, limit_s: float) -> str:
+    told = f"another trainer than before: {_told(speed)}"
+    if limit_s:
+        told += (
+            "; what is at hand keeps its length and may break the time limit, what follows is planned again"
+        )
+    return told
 
 
 def measure_speed(job: Job, model: Supernet, archs: Archs) -> Speed:

@@ -21,7 +21,8 @@ WIDER_WINDOWS = (0.8, 0.6, 0.0)
 class KeptScores:
     """A score function that remembers in a JSON lines file what it has scored.
 
-    Equal settings (the key) give equal scores, so those on file are not worked out again.
+    Equal settings (the key) give equal scores, and nearly equal ones on another trainer or in another precision, so
+    those on file are not worked out again.
     """
 
     def __init__(self, scorer: PathScorer, space: SearchSpace, path: Path, key: str) -> None:

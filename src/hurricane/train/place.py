@@ -6,10 +6,12 @@ measured. Models are moved to the place for a training and back to the CPU after
 
 import contextlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hurricane.errors import ConfigError, RunError
 
@@ -19,11 +21,11 @@ CPU = "cpu"
 def chosen(trainer: str) -> str:
     """The place that the setting `run.trainer` asks for: "auto", "cpu", "cuda" or "cuda:N".
 
-    "auto" is the first CUDA GPU where torch sees one, else the CPU. ConfigError where a GPU is asked for that is not
-    here.
+    "auto" is the first CUDA GPU where torch sees one and can use it, else the CPU. ConfigError where a GPU is asked for
+    that is not here or cannot be used.
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if trainer == "cpu" or (trainer == "auto" and not gpus):
+    gpus = _gpus()
+    if trainer == "cpu" or (trainer == "auto" and (not gpus or unusable("cuda:0"))):
         return CPU
     number = int(trainer.partition(":")[2] or 0)
     if number >= gpus:
@@ -31,7 +33,38 @@ def chosen(trainer: str) -> str:
         raise ConfigError(
             f"run.trainer is {trainer}, but torch sees {seen} here; give --set run.trainer=auto or cpu"
         )
-    return f"cuda:{number}"
+    place = f"cuda:{number}"
+    if reason := unusable(place):
+        raise ConfigError(
+            f"run.trainer is {trainer}, but torch cannot use {place} ({reason}); give --set run.trainer=cpu"
+        )
+    return place
+
+
+def passed_over(trainer: str) -> str:
+    """Why "auto" is the CPU although torch sees a GPU; nothing where that is not so."""
+    return unusable("cuda:0") if trainer == "auto" and _gpus() else ""
+
+
+@cache
+def unusable(place: str) -> str:
+    """Why a GPU that torch sees cannot train, or nothing: a small convolution there and back, tried once.
+
+    torch also sees GPUs that it was not built for, and tells so only when it computes something.
+    """
+    try:
+        # Without random numbers: initial weights follow from the seed, whenever this is tried.
+        weights = torch.ones(4, 3, 3, 3, device=place, requires_grad=True)
+        loss = F.conv2d(torch.ones(2, 3, 8, 8, device=place), weights).sum()
+        torch.autograd.grad(loss, weights)[0].sum().item()
+    except Exception as error:
+        return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return ""
+
+
+def _gpus() -> int:
+    """How many CUDA GPUs torch sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def named(place: str) -> str:
@@ -46,15 +79,21 @@ def workers_at(place: str, workers: int) -> int:
 
 @contextlib.contextmanager
 def placed(model: nn.Module, place: str) -> Iterator[None]:
-    """The model on the place, channels last in memory; on the CPU again at the end, also where that is an exception."""
+    """The model on the place, channels last in memory; on the CPU again at the end, also where that is an exception.
+
+    The exception wins: a GPU that fails does not give the model back, and what it says then is of no use.
+    """
     if _on_cuda(place):
         torch.backends.cudnn.deterministic = True  # equal seeds, equal weights
     try:
         with within_memory(place):
             model.to(place, memory_format=torch.channels_last)
             yield
-    finally:
-        model.to(CPU)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            model.to(CPU)
+        raise
+    model.to(CPU)
 
 
 @contextlib.contextmanager
