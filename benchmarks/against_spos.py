@@ -113,6 +113,7 @@ def row_of(asked: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
         macs += 3 * mean_macs * sum(row["pictures"] for row in epochs)
     names = ("top1", "measured_ms", "predicted_ms", "within", "architecture", "facts")
     finalist = search.chosen(job)
+    scores = [row["score"] for row in read_rows(opened.path(search.NAME, "scored.jsonl"))]
     cost = {
         "pictures": pictures,
         "macs": macs,
@@ -121,6 +122,7 @@ def row_of(asked: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
             row["pictures"] for row in read_rows(opened.path("retrain", "curve.jsonl"))
         ),
         "score": None if finalist is None else finalist["score"],
+        "score_deviation": statistics.stdev(scores),
     }
     return {
         "way": way,

@@ -67,13 +67,13 @@ class Speed:
 def default_lengths(job: Job, mean_macs: float) -> Lengths:
     """Lengths from the number of pictures alone; without a limit, small data sets end within half an hour."""
     pictures = len(job.pictures.train.labels)
-    # The winner gets most: where it had 84 % of all pictures instead of half, it was 1.8 points better
-    # (benchmarks/against_spos.py, "two stages, 30 %, the winner longer").
+    # The winner gets most: what a supernet's pictures buy is less than what they are worth to the winner
+    # (docs/RESULTS.md, what a search costs).
     lengths = Lengths(
-        stage1=int(np.clip(150_000 // pictures, 6, 90)),
-        stage2=int(np.clip(100_000 // pictures, 4, 60)),
-        retrain=int(np.clip(830_000 // pictures, 20, 100)),
-        evaluations=120,
+        stage1=int(np.clip(90_000 // pictures, 6, 60)),
+        stage2=int(np.clip(60_000 // pictures, 4, 40)),
+        retrain=int(np.clip(930_000 // pictures, 20, 150)),
+        evaluations=60,
         random_evaluations=40,
     )
     if pictures <= SMALL_DATA and not job.config.run.time_limit_s:
