@@ -228,6 +228,7 @@ def _spread(values: list[float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "against_spos": against_spos,
     "latency": latency,
+    "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
     "search": search,
     "spaces": spaces,
