@@ -4,7 +4,7 @@ import pytest
 
 from hurricane.nn import form
 from hurricane.steps import stages
-from tests.steps.test_pipeline import quick_job
+from tests.steps.quick import quick_job
 
 
 @pytest.fixture(scope="module")
