@@ -93,7 +93,7 @@ def fitted(job: Job, name: str) -> SearchSpace:
 def random_network(job: Job, number: int, *, full_pool: bool) -> SearchSpace:
     """A random network whose measured latency is just under the budget; SystemExit where none is found.
 
-    Every number starts at a place of its own in one list of draws.
+    The number is the seed.
     """
     if full_pool:
         space = job.space_at(middle_width(job))

@@ -1,5 +1,6 @@
 """Retrain: the winner trained to the end, from a share of the supernet's weights (or from scratch)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from hurricane.nn import FixedNetwork
 from hurricane.runs import append_row, digest
 from hurricane.space import Archs
-from hurricane.steps import plan, search, supernet
+from hurricane.steps import plan, recipes, search, supernet
 from hurricane.steps.job import Job
 from hurricane.train.batches import Labels, Pictures
 from hurricane.train.loop import Epoch, Recipe, train
@@ -96,21 +97,15 @@ def learned(job: Job) -> tuple[Pictures, Labels]:
 def recipe_of(job: Job, epochs: int, precision: str) -> Recipe:
     """How the winner is trained, and whatever is compared with it."""
     section, rate = job.config.retrain, job.config.retrain.learning_rate
-    pictures = len(job.pictures.train.labels) + len(job.pictures.rank.labels)
-    return Recipe(
+    recipe = recipes.recipe_of(
+        job,
+        section,
         epochs=epochs,
-        batch_size=min(section.batch_size, max(2, pictures // 4)),
+        pictures=len(job.pictures.train.labels) + len(job.pictures.rank.labels),
         learning_rate=LEARNING_RATE if rate == "auto" else rate,
-        momentum=section.momentum,
-        weight_decay=section.weight_decay,
-        label_smoothing=section.label_smoothing,
-        erased=section.erased,
         precision=precision,
-        flip=job.flip,
-        seed=job.config.run.seed,
-        workers=job.threads,
-        place=job.place,
     )
+    return replace(recipe, erased=section.erased)
 
 
 def load(job: Job) -> FixedNetwork:

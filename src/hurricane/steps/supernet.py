@@ -19,7 +19,8 @@ from hurricane.space import Archs
 from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
-from hurricane.train.loop import Epoch, PathDraw, Recipe, train
+from hurricane.steps.recipes import recipe_of
+from hurricane.train.loop import Epoch, PathDraw, train
 from hurricane.train.place import named
 from hurricane.train.weights import load_weights, save_tensors
 
@@ -156,18 +157,13 @@ def _train_stage(
     folder = job.run.path(*stage.name.split("/"))
     checkpoint, curve = folder / f"{key_now}.safetensors", folder / "curve.jsonl"
     _forget_others(folder, checkpoint)
-    recipe = Recipe(
+    recipe = recipe_of(
+        job,
+        section,
         epochs=epochs,
-        batch_size=min(section.batch_size, max(2, len(pictures.train.labels) // 4)),
+        pictures=len(pictures.train.labels),
         learning_rate=section.learning_rate,
-        momentum=section.momentum,
-        weight_decay=section.weight_decay,
-        label_smoothing=section.label_smoothing,
         precision=precision,
-        flip=job.flip,
-        seed=job.config.run.seed,
-        workers=job.threads,
-        place=job.place,
     )
 
     def told(epoch: Epoch) -> None:
