@@ -173,6 +173,15 @@ def test_scores_do_not_depend_on_the_number_of_workers():
     assert scores[0].tolist() == scores[1].tolist()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_scoring_ends_its_threads_before_it_ends(monkeypatch):
     space, (pictures, labels) = small_space(), pictures_of()
     begun, ended = [], []
