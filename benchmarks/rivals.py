@@ -2,13 +2,14 @@
 
     python benchmarks/rivals.py RUN --rivals MobileNetV2 "random 1" --epochs 40 --seeds 0 1 2
 
-Hand-made networks (`hand_made.py`) and single operators (mb_k3_e3 or another one everywhere) are as wide as their
-measured latency allows. A "random N" network comes from the full pool, at the width at which random networks cost the
-budget, an "aware N" one from the run's hardware-aware space; both are kept where their measured latency is 90 to 100 %
-of the budget. "winner" is the run's own architecture: what is left of its lead is owed to its architecture and not to
-inherited weights. "inherited N" is an "aware N" network that starts like the winner, from the supernet's weights: what
-is left of the winner's lead is owed to the choice. "inherited winner" is the winner's training again, with other seeds
-or another share of inherited weights (`--inherited`). "at WIDTH: OPERATOR OPERATOR ..." is any network, layer by layer.
+Hand-made networks (`hand_made.py`: "MobileNetV2" on the skeleton of the run, "MobileNetV2 as published" on its own)
+and single operators (mb_k3_e3 or another one everywhere) are as wide as their measured latency allows. A "random N"
+network comes from the full pool, at the width at which random networks cost the budget, an "aware N" one from the
+run's hardware-aware space; both are kept where their measured latency is 90 to 100 % of the budget. "winner" is the
+run's own architecture: what is left of its lead is owed to its architecture and not to inherited weights. "inherited
+N" is an "aware N" network that starts like the winner, from the supernet's weights: what is left of the winner's lead
+is owed to the choice. "inherited winner" is the winner's training again, with other seeds or another share of
+inherited weights (`--inherited`). "at WIDTH: OPERATOR OPERATOR ..." is any network, layer by layer.
 
 Each is trained on the pictures that the winner was retrained on, by its recipe but for the threads (two trainings at
 once, one thread each: compare with the "winner" row where the run had two), exported as the winner was, and judged on
@@ -22,6 +23,7 @@ import argparse
 import json
 import multiprocessing
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hand_made import BLOCKS, at_depth
+from hand_made import NETWORKS, STEM_HALVED, as_published, at_depth
 
 from hurricane import config as config_file
 from hurricane.devices import measure
@@ -51,7 +53,8 @@ STEP = 0.05
 WIDEST = 4.0
 JUST_UNDER = 0.9
 DRAWN = 300
-DEFAULT = (*BLOCKS, "mb_k3_e3", *(f"random {number}" for number in (1, 2, 3)), "winner")
+DEFAULT = (*NETWORKS, "mb_k3_e3", *(f"random {number}" for number in (1, 2, 3)), "winner")
+PUBLISHED = " as published"
 OWN = "this run, measured beside these"
 
 Row = dict[str, Any]
@@ -76,8 +79,15 @@ def fitted(job: Job, name: str) -> SearchSpace:
     kind, _, rest = name.partition(" ")
     if name in ("winner", "inherited winner"):
         return job.small_space.narrow([(choice,) for choice in verdict_of(job)["architecture"]])
-    if name in BLOCKS or name in OPERATORS:
-        return widest(job, BLOCKS.get(name, (name,)))
+    table, published, form = name.partition(PUBLISHED)
+    if table in NETWORKS and published and form in ("", STEM_HALVED):
+        size, classes = job.full_space.image_size, job.full_space.classes
+        halved = form == STEM_HALVED
+        return widest(
+            job, lambda width: as_published(NETWORKS[table], width, size, classes, stem_halved=halved)
+        )
+    if name in NETWORKS or name in OPERATORS:
+        return widest(job, on_skeleton(job, NETWORKS[name].blocks if name in NETWORKS else (name,)))
     if kind in ("random", "aware", "inherited") and rest.isdigit() and int(rest) > 0:
         return random_network(job, int(rest), full_pool=kind == "random")
     if kind == "at":
@@ -86,7 +96,7 @@ def fitted(job: Job, name: str) -> SearchSpace:
             return job.space_at(float(width)).narrow([(each,) for each in operators.split()])
         except (ValueError, HurricaneError) as error:
             raise SystemExit(f"{name!r} is no network: {error}") from error
-    known = f"{', '.join(BLOCKS)}, winner, an operator, random 1, aware 1 or inherited 1"
+    known = f"{', '.join(NETWORKS)} (as published), winner, an operator, random 1, aware 1 or inherited 1"
     raise SystemExit(f"there is no rival {name!r}; there are {known}")
 
 
@@ -107,13 +117,22 @@ def random_network(job: Job, number: int, *, full_pool: bool) -> SearchSpace:
     raise SystemExit(f"none of {DRAWN} random networks is measured just under the budget")
 
 
-def widest(job: Job, blocks: tuple[str, ...]) -> SearchSpace:
-    """A table of blocks at the largest width whose measured latency keeps the budget; SystemExit where none does."""
+def on_skeleton(job: Job, blocks: Sequence[str]) -> Callable[[float], SearchSpace]:
+    """A table of blocks on the skeleton of the run at a width."""
+
+    def at(width: float) -> SearchSpace:
+        full = job.space_at(width)
+        return full.narrow([(kind,) for kind in at_depth(blocks, len(full.layers))])
+
+    return at
+
+
+def widest(job: Job, at: Callable[[float], SearchSpace]) -> SearchSpace:
+    """A network at the largest width whose measured latency keeps the budget; SystemExit where none does."""
     best, low, high = None, 2, round(WIDEST / STEP)
     while low <= high:
         middle = (low + high) // 2
-        full = job.space_at(round(STEP * middle, 2))
-        space = full.narrow([(kind,) for kind in at_depth(blocks, len(full.layers))])
+        space = at(round(STEP * middle, 2))
         arch = np.zeros((1, len(space.layers)), int)
         # A slow spell of the device must not pass for a network that is too slow.
         if any(float(measured_ms(job, space, arch)[0]) <= job.budget_ms for _ in range(3)):
@@ -121,7 +140,7 @@ def widest(job: Job, blocks: tuple[str, ...]) -> SearchSpace:
         else:
             high = middle - 1
     if best is None:
-        raise SystemExit(f"even the narrowest network of {', '.join(sorted(set(blocks)))} misses the budget")
+        raise SystemExit("even the narrowest of these networks misses the budget")
     return best
 
 

@@ -302,7 +302,7 @@ def preset(
     if not 0 < width <= 16 or not 0 < depth <= 16:
         raise SpaceError(f"width and depth must lie above 0 and at most at 16, not {width} and {depth}")
     skeleton = SKELETONS[name]
-    stem_channels = _scaled(skeleton.stem_channels, width)
+    stem_channels = scaled(skeleton.stem_channels, width)
     # A picture of 16 pixels or fewer is not halved before the first layer.
     stem_stride = 2 if image_size > 16 else 1
     channels, size = stem_channels, -(-image_size // stem_stride)
@@ -310,14 +310,15 @@ def preset(
     for count, stage_width, first_stride in skeleton.stages:
         for position in range(max(1, round(count * depth))):
             stride = first_stride if position == 0 else 1
-            cout = _scaled(stage_width, width)
+            cout = scaled(stage_width, width)
             fitting = [c for c in choices if not ops.unsupported(OpSpec(c, channels, cout, stride, size))]
             layers.append(LayerSpec(channels, cout, stride, size, tuple(fitting)))
             channels, size = cout, -(-size // stride)
     # A narrower network keeps its head: the classifier needs the room (MobileNetV2 does the same).
-    head_channels = _scaled(skeleton.head_channels, max(width, 0.5))
+    head_channels = scaled(skeleton.head_channels, max(width, 0.5))
     return SearchSpace(tuple(layers), image_size, classes, stem_channels, stem_stride, head_channels)
 
 
-def _scaled(channels: int, width: float) -> int:
+def scaled(channels: int, width: float) -> int:
+    """A channel count at a width: a multiple of 8, at least 8."""
     return max(8, int(channels * width / 8 + 0.5) * 8)
