@@ -41,9 +41,9 @@ from hurricane.nn import FixedNetwork
 from hurricane.ops import OPERATORS
 from hurricane.runs import Run, write_json
 from hurricane.search import sample
-from hurricane.space import SearchSpace
+from hurricane.space import SearchSpace, Shape
 from hurricane.steps import export, retrain, supernet, verify
-from hurricane.steps.feasibility import measured_ms, middle_width
+from hurricane.steps.feasibility import measured_ms, middle_shape
 from hurricane.steps.job import Job
 from hurricane.train.loop import train
 from hurricane.train.place import CPU
@@ -93,7 +93,9 @@ def fitted(job: Job, name: str) -> SearchSpace:
     if kind == "at":
         width, _, operators = rest.partition(":")
         try:
-            return job.space_at(float(width)).narrow([(each,) for each in operators.split()])
+            return job.space_at(replace(job.shape, width=float(width))).narrow(
+                [(each,) for each in operators.split()]
+            )
         except (ValueError, HurricaneError) as error:
             raise SystemExit(f"{name!r} is no network: {error}") from error
     known = f"{', '.join(NETWORKS)} (as published), winner, an operator, random 1, aware 1 or inherited 1"
@@ -106,7 +108,7 @@ def random_network(job: Job, number: int, *, full_pool: bool) -> SearchSpace:
     The number is the seed.
     """
     if full_pool:
-        space = job.space_at(middle_width(job))
+        space = job.space_at(middle_shape(job))
         archs = space.random(DRAWN, np.random.default_rng((job.config.run.seed, number)))
     else:
         space, least = job.small_space, JUST_UNDER * job.budget_ms
@@ -121,7 +123,7 @@ def on_skeleton(job: Job, blocks: Sequence[str]) -> Callable[[float], SearchSpac
     """A table of blocks on the skeleton of the run at a width."""
 
     def at(width: float) -> SearchSpace:
-        full = job.space_at(width)
+        full = job.space_at(Shape(width, 1.0))
         return full.narrow([(kind,) for kind in at_depth(blocks, len(full.layers))])
 
     return at

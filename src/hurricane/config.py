@@ -37,12 +37,16 @@ class DataSection(Section):
 
 
 class SpaceSection(Section):
-    """The skeleton, and the operators that each layer may choose from."""
+    """The skeleton, and the operators that each layer may choose from.
+
+    width, depth: multiply the channels, and the layers of each stage. A width "auto" is fitted to device and budget,
+    and with it a depth "auto", which is 1 where the width is given.
+    """
 
     preset: str = "auto"
     image_size: int | Auto = Field("auto")
     width: float | Auto = "auto"
-    depth: float = Field(1.0, gt=0, le=4)
+    depth: Annotated[float, Field(gt=0, le=4)] | Auto = "auto"
     choices: tuple[str, ...] = OPERATORS
 
 

@@ -19,7 +19,7 @@ from hurricane import devices
 from hurricane.config import Config
 from hurricane.errors import ConfigError, HurricaneError, ModelError, RunError
 from hurricane.runs import RUN_FILE, Run, write_text
-from hurricane.space import SKELETONS
+from hurricane.space import SKELETONS, Shape
 from hurricane.steps import feasibility, profile, specialize
 from hurricane.steps.job import Job, SilentView, View
 
@@ -142,11 +142,12 @@ def ask_for_budget(config: Config, view: View) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         job = _provisional(Path(scratch), config, view)
         width = 1.0 if config.space.width == "auto" else config.space.width
-        cheap, dear = feasibility.check(job, width)
+        depths = feasibility.depths(job)
+        cheap, dear = feasibility.check(job, Shape(width, depths[0]))
         narrower = ""
         if config.space.width == "auto":
-            least = feasibility.check(job, feasibility.WIDTHS[0])[0]
-            narrower = f", narrower ones from {least:.3g} ms (the budget chooses the width)"
+            least = feasibility.check(job, Shape(feasibility.WIDTHS[0], min(depths)))[0]
+            narrower = f", narrower ones from {least:.3g} ms (the budget chooses width and depth)"
     return (
         f"a budget is needed: on {job.device.name} networks of this space (width {width:g}) take "
         f"{cheap:.3g} ms (fastest) to {dear:.3g} ms (slowest){narrower}; give one with --max-latency, "

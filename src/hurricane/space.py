@@ -276,6 +276,17 @@ SKELETONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How wide and how deep a preset is drawn: multipliers of its channels and of the layers of each stage."""
+
+    width: float = 1.0
+    depth: float = 1.0
+
+    def __str__(self) -> str:
+        return f"width {self.width:g}, depth {self.depth:g}"
+
+
 def preset(
     name: str,
     image_size: int,

@@ -121,7 +121,7 @@ def _space(space, special):
         for number, (layer, judged) in enumerate(zip(space.layers, special.layers, strict=True))
     ]
     sizes = float(space.size), float(special.space.size)
-    return SpaceFacts("tiny", 0.85, "fitted", special.beta, tuple(layers), *sizes, 0.001, 0.7, 1.0, 4.0)
+    return SpaceFacts("tiny", 0.85, 0.7, "fitted", special.beta, tuple(layers), *sizes, 0.001, 0.7, 1.0, 4.0)
 
 
 def _architecture(space, arch):

@@ -20,8 +20,8 @@ QUICK = [
 ]
 
 
-def quick_job(folder: Path, *settings: str, budget_ms: float = 0.055) -> Job:
-    base = config_file.checked({"device": DEVICE, "max_ms": budget_ms})
+def quick_job(folder: Path, *settings: str, budget_ms: float = 0.055, device: str = DEVICE) -> Job:
+    base = config_file.checked({"device": device, "max_ms": budget_ms})
     config = config_file.with_settings(base, [*QUICK, *settings])
     return pipeline.start(folder, config, SilentView(), command="test")
 

@@ -64,6 +64,7 @@ class SpaceFacts:
 
     preset: str
     width: float
+    depth: float
     width_reason: str
     beta: float
     layers: tuple[LayerFacts, ...]

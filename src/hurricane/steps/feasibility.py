@@ -1,11 +1,11 @@
-"""Before anything else: can the budget be met at all, and how wide should the skeleton be?
+"""Before anything else: can the budget be met at all, and how wide and deep should the skeleton be?
 
-A handful of whole networks with random weights is measured on the device at a few widths; the width is chosen so that
-the budget buys most capacity and lies in the middle of what the hardware-aware space will cost, and a budget that even
-the cheapest networks miss by far ends the run within seconds.
+A handful of whole networks with random weights is measured on the device at a few widths and depths; the shape is
+chosen so that the budget buys most capacity and lies in the middle of what the hardware-aware space will cost, and a
+budget that even the cheapest networks miss by far ends the run within seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hurricane import ops
 from hurricane.devices import measure_architectures, open_device
 from hurricane.errors import InfeasibleBudget
 from hurricane.latency import Floats
-from hurricane.space import Archs, SearchSpace
+from hurricane.space import Archs, SearchSpace, Shape
 from hurricane.specialization import capacities
 from hurricane.steps.job import Job
 
@@ -24,6 +24,8 @@ NETWORKS_PER_WIDTH = 3
 # One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
 FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
 FILLED = 0.8
+# Layers cost time even where they compute little, so a short budget is better spent on fewer and wider ones.
+DEPTHS = (1.0, 0.5, 0.7, 1.4)
 # The cheapest by MACs need not be the cheapest on the device; further from the budget than this it is hopeless.
 DOUBT = 0.75
 QUICK = {"rounds": 3, "seconds": 0.02}
@@ -57,12 +59,12 @@ def measured_ms(job: Job, space: SearchSpace, archs: Archs) -> Floats:
     return np.array([sample.median_ms for sample in samples])
 
 
-def check(job: Job, width: float) -> tuple[float, float]:
-    """Measured cheapest and dearest network at a width, milliseconds; says how they lie to the budget.
+def check(job: Job, shape: Shape) -> tuple[float, float]:
+    """Measured cheapest and dearest network of a shape, milliseconds; says how they lie to the budget.
 
     Raises InfeasibleBudget where the budget is out of reach beyond doubt.
     """
-    space = job.space_at(width)
+    space = job.space_at(shape)
     cheap = float(measured_ms(job, space, cheap_networks(space)).min())
     budget = job.config.max_ms
     if budget is not None and budget < cheap * DOUBT:
@@ -73,7 +75,7 @@ def check(job: Job, width: float) -> tuple[float, float]:
 
 def _advice(job: Job) -> str:
     if job.config.space.width == "auto":
-        return "that is the narrowest skeleton; raise --max-latency or use smaller pictures (--image-size)"
+        return "that is the smallest skeleton; raise --max-latency or use smaller pictures (--image-size)"
     return "raise --max-latency, or give a smaller width (--set space.width=...) or --image-size"
 
 
@@ -91,23 +93,24 @@ def decide(job: Job) -> None:
     given = job.config.space.width
     with job.view.bar("measuring a few whole networks", 3 if given == "auto" else 1) as bar:
         if given != "auto":
-            width, reason = given, "given"
+            shape, reason = Shape(given, depths(job)[0]), "given"
         else:
-            check(job, WIDTHS[0])
+            check(job, Shape(WIDTHS[0], min(depths(job))))
             bar.advance(1)
-            width, reason = _fitted_width(job)
+            shape, reason = _fitted(job)
             bar.advance(1)
-        cheap, dear = check(job, width)
+        cheap, dear = check(job, shape)
         bar.advance(1)
     job.view.say(
-        f"width {width:g} ({reason}): networks measured from {cheap:.3g} ms (few MACs) to {dear:.3g} ms (most)"
+        f"{shape} ({reason}): networks measured from {cheap:.3g} ms (few MACs) to {dear:.3g} ms (most)"
     )
     if job.budget_ms > dear:
         job.view.say("the budget is above the slowest network of the space: it is kept trivially")
     job.run.decide(
         "width",
         {
-            "value": width,
+            "value": shape.width,
+            "depth": shape.depth,
             "reason": reason,
             "cheap_ms": cheap,
             "dear_ms": dear,
@@ -124,51 +127,70 @@ def _spelled_out(job: Job, settings: list[Any]) -> list[Any]:
     return [{**space, **chosen}, open_device(device).name, capacity]
 
 
-def _fitted_width(job: Job) -> tuple[float, str]:
-    """The width at which the budget buys most capacity, and room is left to choose.
+def depths(job: Job) -> tuple[float, ...]:
+    """The depths that come into question, the usual one first: all where the run is to fit its shape, else one."""
+    section = job.config.space
+    if section.depth != "auto":
+        return (section.depth,)
+    return DEPTHS if section.width == "auto" else DEPTHS[:1]
+
+
+def _fitted(job: Job) -> tuple[Shape, str]:
+    """The shape in which the budget buys most capacity, and room is left to choose.
 
     Families with one operator everywhere are as wide as `FILLED` of the budget lets them be. That whose searched layers
     have most capacity then names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
-    on another (docs/RESULTS.md, families at one latency).
+    on another (docs/RESULTS.md, families at one latency). It is then tried at other depths.
     """
-    widths, graphs = {}, []
-    for kind in FAMILIES:
-        width = _widest(job, kind, FILLED * job.budget_ms)
-        if width is not None:
-            widths[kind] = width
-            graphs.append([ops.graph(layer.spec(kind)) for layer in job.space_at(width).layers])
-    if not widths:
-        return middle_width(job), "fitted so that random networks cost about the budget"
-    best = list(widths)[int(np.argmax(capacities(graphs, job.config.specialize.capacity)))]
-    reason = f"most capacity for the budget: {best} everywhere takes about {FILLED:.0%} of it"
-    return widths[best], reason
+    usual, *others = depths(job)
+    found = _families(job, FAMILIES, [usual]) or _families(job, FAMILIES, others)
+    if not found:
+        return middle_shape(job), "fitted so that random networks cost about the budget"
+    kind, shape = _most_capable(job, found)
+    kind, shape = _most_capable(job, [(kind, shape), *_families(job, [kind], others)])
+    return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"
 
 
-def _widest(job: Job, kind: str, wanted_ms: float) -> float | None:
-    """The largest width at which one operator everywhere costs no more; None where there is none or a layer lacks it.
+def _families(job: Job, kinds: Sequence[str], depths: Sequence[float]) -> list[tuple[str, Shape]]:
+    """Operators, each with the shape in which it takes `FILLED` of the budget; those that cannot are left out."""
+    shapes = [(kind, _widest(job, kind, depth)) for depth in depths for kind in kinds]
+    return [(kind, shape) for kind, shape in shapes if shape is not None]
+
+
+def _most_capable(job: Job, families: Sequence[tuple[str, Shape]]) -> tuple[str, Shape]:
+    graphs = [
+        [ops.graph(layer.spec(kind)) for layer in job.space_at(shape).layers] for kind, shape in families
+    ]
+    return families[int(np.argmax(capacities(graphs, job.config.specialize.capacity)))]
+
+
+def _widest(job: Job, kind: str, depth: float) -> Shape | None:
+    """The largest width at which one operator everywhere takes no more than `FILLED` of the budget.
+
+    None where there is none or a layer lacks the operator.
 
     Doubled until it costs more, then halved in between, for channels come in steps and costs with them.
     """
-    if not all(kind in layer.choices for layer in job.space_at(WIDTHS[0]).layers):
+    if not all(kind in layer.choices for layer in job.space_at(Shape(WIDTHS[0], depth)).layers):
         return None
 
     def fits(steps: int) -> bool:
-        space = job.space_at(round(steps * WIDTH_STEP, 2))
+        space = job.space_at(Shape(round(steps * WIDTH_STEP, 2), depth))
         arch = np.array([[layer.choices.index(kind) for layer in space.layers]])
         # A slow spell of the device must not pass for a network that is too slow.
-        return any(float(measured_ms(job, space, arch)[0]) <= wanted_ms for _ in range(2))
+        return any(float(measured_ms(job, space, arch)[0]) <= FILLED * job.budget_ms for _ in range(2))
 
     steps = [round(width / WIDTH_STEP) for width in WIDTHS]
     above = next((number for number, step in enumerate(steps) if not fits(step)), len(steps))
     if above == 0:
         return None
     if above == len(steps):
-        return WIDTHS[-1]
+        return Shape(WIDTHS[-1], depth)
     low, high = steps[above - 1], steps[above]
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return round(low * WIDTH_STEP, 2)
+    return Shape(round(low * WIDTH_STEP, 2), depth)
 
 
 def _interpolated(costs: list[float], wanted_ms: float) -> float:
@@ -179,14 +201,15 @@ def _interpolated(costs: list[float], wanted_ms: float) -> float:
     return round(float(np.clip(round(fitted / WIDTH_STEP) * WIDTH_STEP, WIDTHS[0], WIDTHS[-1])), 2)
 
 
-def middle_width(job: Job) -> float:
-    """The width at which random networks cost the budget, interpolated between measured widths."""
+def middle_shape(job: Job) -> Shape:
+    """The shape of usual depth in which random networks cost the budget, interpolated between measured widths."""
     rng = np.random.default_rng(job.config.run.seed)
     medians: list[float] = []
+    depth = depths(job)[0]
     for width in WIDTHS:
-        space = job.space_at(width)
+        space = job.space_at(Shape(width, depth))
         archs = space.random(NETWORKS_PER_WIDTH, rng)
         medians.append(float(np.median(measured_ms(job, space, archs))))
         if medians[-1] > 2 * job.budget_ms and len(medians) > 1:
             break
-    return _interpolated(medians, job.budget_ms)
+    return Shape(_interpolated(medians, job.budget_ms), depth)

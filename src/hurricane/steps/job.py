@@ -13,7 +13,7 @@ from hurricane.devices import Device, open_device
 from hurricane.errors import ConfigError, RunError
 from hurricane.latency_model import LatencyModel
 from hurricane.runs import Run, digest, read_json
-from hurricane.space import SearchSpace, preset
+from hurricane.space import SearchSpace, Shape, preset
 
 
 class Bar(Protocol):
@@ -130,26 +130,33 @@ class Job:
         names = ("fingerprint", "image_size", "classes")
         return digest([data, self.config.run.seed, *(self.identity[name] for name in names)])
 
-    def space_at(self, width: float) -> SearchSpace:
-        """The full space of the run's preset at a width."""
+    def space_at(self, shape: Shape) -> SearchSpace:
+        """The full space of the run's preset in a shape."""
         return preset(
             self.identity["preset"],
             self.identity["image_size"],
             len(self.identity["classes"]),
-            width=width,
-            depth=self.config.space.depth,
+            width=shape.width,
+            depth=shape.depth,
             choices=self.config.space.choices,
         )
 
     @property
+    def shape(self) -> Shape:
+        """Width and depth of the space, as given or as decided."""
+        section, decided = self.config.space, self.run.decision("width")
+        depth = 1.0 if section.depth == "auto" else section.depth
+        if section.width != "auto":
+            return Shape(section.width, depth)
+        if decided is None:
+            raise RunError("the width is not decided yet; `hurricane run` with a budget decides it")
+        # A run from before depths were fitted has decided none.
+        return Shape(float(decided["value"]), float(decided.get("depth", depth)))
+
+    @property
     def full_space(self) -> SearchSpace:
-        """The space that is profiled: every choice, at the width that was decided."""
-        width, decided = self.config.space.width, self.run.decision("width")
-        if width == "auto":
-            if decided is None:
-                raise RunError("the width is not decided yet; `hurricane run` with a budget decides it")
-            width = float(decided["value"])
-        return self.space_at(width)
+        """The space that is profiled: every choice, in the shape that was decided."""
+        return self.space_at(self.shape)
 
     @property
     def small_space(self) -> SearchSpace:

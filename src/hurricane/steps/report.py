@@ -151,7 +151,8 @@ def _space(job: Job) -> SpaceFacts | None:
     before, after = record["before"], record["after"]
     return SpaceFacts(
         preset=job.identity["preset"],
-        width=width["value"],
+        width=job.shape.width,
+        depth=job.shape.depth,
         width_reason=width["reason"],
         beta=record["beta"],
         layers=layers,
