@@ -2,7 +2,8 @@
 
     python benchmarks/families.py TRAIN.parquet --max-latency 180us --epochs 12 --out FILE.json
 
-A family puts given operators at the earlier and the later layers of a preset. Its width is the largest whose measured
+A family puts given operators at the earlier and the later layers of a preset; hand-made networks are families, too
+(`hand_made.py`). Its width is the largest whose measured
 latency keeps the budget. Beside them stand random networks of the hardware-aware space at some widths. Each network is
 trained from scratch by one recipe on the first rows of the file and judged on the rows that come after: no test split
 is opened. Networks are trained two at once, one thread each; results are written one by one, and those that are there
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import torch
+from hand_made import NAMES, hand_made
 from PIL import Image
 
 import hurricane as hn
@@ -33,6 +35,8 @@ from hurricane.train.batches import evaluation_batches
 from hurricane.train.loop import Recipe, train
 from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
 
+# What rows on file that do not tell were trained with.
+BEFORE = {"weight_decay": 1e-4, "erased": 0.0}
 # earlier half, later half
 FAMILIES = {
     "sep_k3": ("sep_k3", "sep_k3"),
@@ -50,6 +54,8 @@ FAMILIES = {
 def member(name: str, preset: str, size: int, classes: int, width: float, depth: float) -> hn.SearchSpace:
     """The one network of a family at a width, as a space of one architecture."""
     space = hn.preset(preset, image_size=size, classes=classes, width=width, depth=depth)
+    if name in NAMES:
+        return hand_made(name, space, width)
     half = len(space.layers) // 2
     return space.narrow([(FAMILIES[name][number >= half],) for number in range(len(space.layers))])
 
@@ -59,7 +65,7 @@ def widest(
 ) -> tuple[float, hn.SearchSpace, float]:
     """Width, network and measured milliseconds of the widest member that keeps the budget."""
     device, budget = hn.open_device(arguments.device), parse_budget(arguments.max_latency)
-    best, low, high = None, 4, 60  # in steps of 0.05
+    best, low, high = None, 2, 60  # in steps of 0.05
     while low <= high:
         middle = (low + high) // 2
         space = member(name, arguments.preset, size, classes, round(0.05 * middle, 2), arguments.depth)
@@ -104,46 +110,46 @@ def rows(parquet: Path, start: int, stop: int) -> tuple[Any, Any]:
     return np.stack(pictures), np.asarray(table["label"].to_pylist(), dtype=np.int64)
 
 
-def trained(
-    space: hn.SearchSpace, parquet: Path, split: tuple[int, int], epochs: int, seed: int
-) -> dict[str, Any]:
+def trained(space: hn.SearchSpace, parquet: Path, split: tuple[int, int], recipe: Recipe) -> dict[str, Any]:
     """Train from scratch on one thread; the share recognised of the pictures that come after."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
     images, labels = rows(parquet, 0, split[0])
     others, truth = rows(parquet, split[0], split[0] + split[1])
     mean, std = ((images / 255.0).mean((0, 1, 2)).tolist(), (images / 255.0).std((0, 1, 2)).tolist())
     network = FixedNetwork(space, tuple(mean), tuple(std))
-    recipe = Recipe(epochs, 64, 0.1, 0.9, 1e-4, 0.1, seed=seed)
     started = time.monotonic()
     train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), np.int64))
     seconds = time.monotonic() - started
-    recalibrate(network, (), calibration_batches(images, 4096, np.random.default_rng(seed)))
+    recalibrate(network, (), calibration_batches(images, 4096, np.random.default_rng(recipe.seed)))
     batches = [batch for batch, _ in evaluation_batches(others, truth, 256)]
     right = logits_of(network, (), batches).argmax(1).numpy() == truth
     return {"top1": float(right.mean()), "seconds": round(seconds)}
 
 
 def members(
-    arguments: argparse.Namespace, size: int, classes: int, done: set[Any]
-) -> Iterator[tuple[str, int, float, hn.SearchSpace, float]]:
-    """Family, seed, width, network and measured milliseconds of everything that is not done yet."""
+    arguments: argparse.Namespace, size: int, classes: int, done: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What tells apart, width, network (`space`) and measured milliseconds of everything that is not done yet."""
+    same = {name: getattr(arguments, name) for name in ("depth", "epochs", "weight_decay", "erased")}
+
+    def missing(name: str, seeds: int) -> list[dict[str, Any]]:
+        rows = [{"family": name, "seed": seed, **same} for seed in range(seeds)]
+        return [row for row in rows if not any(row.items() <= {**BEFORE, **other}.items() for other in done)]
+
     for width in arguments.widths:
-        name = f"random, width {width:g}"
-        if any(
-            (name, arguments.depth, seed, arguments.epochs) not in done for seed in range(arguments.random)
-        ):
-            for seed, (space, cost) in enumerate(random_members(arguments, size, classes, width)):
-                if (name, arguments.depth, seed, arguments.epochs) not in done:
-                    yield name, seed, width, space, cost
+        wanted = missing(f"random, width {width:g}", arguments.random)
+        if wanted:
+            found = random_members(arguments, size, classes, width)
+            for row in wanted:
+                if row["seed"] < len(found):
+                    space, cost = found[row["seed"]]
+                    yield {**row, "width": width, "space": space, "measured_ms": cost}
     for name in arguments.families:
-        seeds = [
-            s for s in range(arguments.seeds) if (name, arguments.depth, s, arguments.epochs) not in done
-        ]
-        if seeds:
+        wanted = missing(name, arguments.seeds)
+        if wanted:
             width, space, cost = widest(arguments, name, size, classes)
-            for seed in seeds:
-                yield name, seed, width, space, cost
+            yield from ({**row, "width": width, "space": space, "measured_ms": cost} for row in wanted)
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
@@ -164,8 +170,12 @@ def main() -> None:
     parser.add_argument("--max-latency", default="180us")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--depth", type=float, default=1.0)
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=[*FAMILIES, *NAMES])
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--weight-decay", type=float, default=BEFORE["weight_decay"])
+    parser.add_argument(
+        "--erased", type=float, default=BEFORE["erased"], help="pictures with a hidden square"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--widths", type=float, nargs="*", default=[0.85, 1.4, 2.0])
     parser.add_argument("--random", type=int, default=3, help="random networks at each of the widths")
@@ -176,30 +186,25 @@ def main() -> None:
     results = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"networks": []}
     results["command"] = " ".join(word.replace(str(arguments.parquet), "TRAIN.parquet") for word in sys.argv)
     results["facts"] = dict(hn.open_device(arguments.device).facts())
-    done = {(row["family"], row["depth"], row["seed"], row["epochs"]) for row in results["networks"]}
     split = (arguments.train_rows, arguments.judge_rows)
+    # All are measured before the first is trained.
+    wanted = list(members(arguments, size, classes, results["networks"]))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {}
-        for family, seed, width, space, cost in members(arguments, size, classes, done):
+        for row in wanted:
+            space = row.pop("space")
             arch = np.zeros((1, len(space.layers)), np.int64)
-            row = {
-                "family": family,
-                "depth": arguments.depth,
-                "seed": seed,
-                "epochs": arguments.epochs,
-                "width": width,
-                "measured_ms": cost,
-                "macs": int(space.macs(arch)[0]),
-                "params": int(space.params(arch)[0]),
-                "architecture": [layer.choices[0] for layer in space.layers],
-            }
-            waiting[pool.submit(trained, space, arguments.parquet, split, arguments.epochs, seed)] = row
+            row["macs"], row["params"] = int(space.macs(arch)[0]), int(space.params(arch)[0])
+            row["architecture"] = [layer.choices[0] for layer in space.layers]
+            decay, erased = row["weight_decay"], row["erased"]
+            recipe = Recipe(row["epochs"], 64, 0.1, 0.9, decay, 0.1, seed=row["seed"], erased=erased)
+            waiting[pool.submit(trained, space, arguments.parquet, split, recipe)] = row
         for future in as_completed(waiting):
             results["networks"].append({**waiting[future], **future.result()})
             write_json(arguments.out, results)
             row = results["networks"][-1]
             print(
-                f"{row['family']:<22} width {row['width']:.2f} {row['measured_ms']:.3f} ms {row['top1']:.2%}",
+                f"{row['family']:<32} width {row['width']:.2f} {row['measured_ms']:.3f} ms {row['top1']:.2%}",
                 flush=True,
             )
 

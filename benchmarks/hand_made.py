@@ -22,6 +22,7 @@ from hurricane.ops import OpSpec
 from hurricane.space import LayerSpec, SearchSpace, scaled
 
 LAST_SIZE = 4
+PUBLISHED = " as published"
 STEM_HALVED = ", stem halved"
 
 
@@ -104,6 +105,21 @@ NETWORKS: dict[str, Published] = {
         1984,
     ),
 }
+
+
+NAMES = tuple(f"{table}{form}" for form in ("", PUBLISHED, PUBLISHED + STEM_HALVED) for table in NETWORKS)
+
+
+def hand_made(name: str, skeleton: SearchSpace, width: float) -> SearchSpace:
+    """The network of one of `NAMES` at a width, as a space of one architecture.
+
+    skeleton : our space at that width; the published form takes only its pictures and classes.
+    """
+    table, published, form = name.partition(PUBLISHED)
+    if published:
+        size, classes = skeleton.image_size, skeleton.classes
+        return as_published(NETWORKS[table], width, size, classes, stem_halved=form == STEM_HALVED)
+    return skeleton.narrow([(kind,) for kind in at_depth(NETWORKS[table].blocks, len(skeleton.layers))])
 
 
 def at_depth(blocks: Sequence[str], layers: int) -> list[str]:

@@ -23,7 +23,7 @@ import argparse
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from hand_made import NETWORKS, STEM_HALVED, as_published, at_depth
+from hand_made import NAMES, NETWORKS, hand_made
 
 from hurricane import config as config_file
 from hurricane.devices import measure
@@ -54,7 +54,6 @@ WIDEST = 4.0
 JUST_UNDER = 0.9
 DRAWN = 300
 DEFAULT = (*NETWORKS, "mb_k3_e3", *(f"random {number}" for number in (1, 2, 3)), "winner")
-PUBLISHED = " as published"
 OWN = "this run, measured beside these"
 
 Row = dict[str, Any]
@@ -79,15 +78,12 @@ def fitted(job: Job, name: str) -> SearchSpace:
     kind, _, rest = name.partition(" ")
     if name in ("winner", "inherited winner"):
         return job.small_space.narrow([(choice,) for choice in verdict_of(job)["architecture"]])
-    table, published, form = name.partition(PUBLISHED)
-    if table in NETWORKS and published and form in ("", STEM_HALVED):
-        size, classes = job.full_space.image_size, job.full_space.classes
-        halved = form == STEM_HALVED
-        return widest(
-            job, lambda width: as_published(NETWORKS[table], width, size, classes, stem_halved=halved)
-        )
-    if name in NETWORKS or name in OPERATORS:
-        return widest(job, on_skeleton(job, NETWORKS[name].blocks if name in NETWORKS else (name,)))
+    if name in NAMES:
+        # On the skeleton as the preset has it: its depth is not fitted to the device.
+        return widest(job, lambda width: hand_made(name, job.space_at(Shape(width)), width))
+    if name in OPERATORS:
+        depth = job.shape.depth
+        return widest(job, lambda width: everywhere(name, job.space_at(Shape(width, depth))))
     if kind in ("random", "aware", "inherited") and rest.isdigit() and int(rest) > 0:
         return random_network(job, int(rest), full_pool=kind == "random")
     if kind == "at":
@@ -98,7 +94,7 @@ def fitted(job: Job, name: str) -> SearchSpace:
             )
         except (ValueError, HurricaneError) as error:
             raise SystemExit(f"{name!r} is no network: {error}") from error
-    known = f"{', '.join(NETWORKS)} (as published), winner, an operator, random 1, aware 1 or inherited 1"
+    known = f"{', '.join(NAMES)}, winner, an operator, random 1, aware 1 or inherited 1"
     raise SystemExit(f"there is no rival {name!r}; there are {known}")
 
 
@@ -119,14 +115,9 @@ def random_network(job: Job, number: int, *, full_pool: bool) -> SearchSpace:
     raise SystemExit(f"none of {DRAWN} random networks is measured just under the budget")
 
 
-def on_skeleton(job: Job, blocks: Sequence[str]) -> Callable[[float], SearchSpace]:
-    """A table of blocks on the skeleton of the run at a width."""
-
-    def at(width: float) -> SearchSpace:
-        full = job.space_at(Shape(width, 1.0))
-        return full.narrow([(kind,) for kind in at_depth(blocks, len(full.layers))])
-
-    return at
+def everywhere(kind: str, space: SearchSpace) -> SearchSpace:
+    """One operator at each layer."""
+    return space.narrow([(kind,) for _ in space.layers])
 
 
 def widest(job: Job, at: Callable[[float], SearchSpace]) -> SearchSpace:
