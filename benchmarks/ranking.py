@@ -7,8 +7,9 @@ stage and half from that of its second. Each is scored by the supernet of the ru
 the search does (batch-norm statistics recalibrated on a few training pictures), with as many pictures as SPOS's code
 takes, and without recalibration (statistics of random paths, as training with running ones would leave them). Each is
 then trained from scratch by the run's recipe on its training pictures, one thread each, two at once. All are judged on
-rows of the parquet file that the run has never seen. Beside the supernets stand scores that need no training: MACs,
-parameters and the capacity that chose the space. Results are written one by one; those that are there are not done
+rows of the parquet file that the run has never seen. Beside the supernets stand scores that need no training (MACs,
+parameters and the capacity that chose the space) and, where the command was run with fewer epochs before, those shorter
+trainings: what successive halving would go by. Results are written one by one; those that are there are not done
 again.
 """
 
@@ -167,7 +168,7 @@ def main() -> None:
         ]
     judge = tuple(asked.judge)
     setting = {"epochs": asked.epochs, "seed": asked.seed, "judge": list(judge), "run": asked.run.name}
-    mine = [row for row in figures["trainings"] if setting.items() <= row.items()]
+    mine = of_setting(figures["trainings"], setting)
     done = {tuple(row["architecture"]) for row in mine}
     wanted, failed = [names for names in networks if names not in done], []
     with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -188,24 +189,40 @@ def main() -> None:
             write_json(asked.out, figures)
             print(f"{len(mine)}, {row['stage']}: {row['top1']:.2%}", flush=True)
     write_json(asked.out, figures)
-    told([row for row in mine if tuple(row["architecture"]) in networks], figures["scores"])
+    shorter = {
+        f"trained for {epochs} epochs": same
+        for epochs in sorted({row["epochs"] for row in figures["trainings"] if row["epochs"] < asked.epochs})
+        if len(same := of_setting(figures["trainings"], {**setting, "epochs": epochs})) >= len(networks)
+    }
+    told([row for row in mine if tuple(row["architecture"]) in networks], figures["scores"], shorter)
     if failed:
         raise SystemExit("\n".join(["these trainings failed:", *failed]))
 
 
-def told(trainings: list[dict[str, Any]], scores_of: dict[str, Any]) -> None:
+def of_setting(trainings: list[dict[str, Any]], setting: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings done in this way."""
+    return [row for row in trainings if setting.items() <= row.items()]
+
+
+def told(
+    trainings: list[dict[str, Any]], scores_of: dict[str, Any], shorter: dict[str, list[dict[str, Any]]]
+) -> None:
     """Print the spread of the networks and the tau of every score, for each stage and for all."""
     for stage in (*dict.fromkeys(row["stage"] for row in trainings), "all"):
         rows = [row for row in trainings if stage in (row["stage"], "all")]
         truth = [row["top1"] for row in rows]
         print(f"{stage}, {len(rows)} networks: {min(truth):.2%} to {max(truth):.2%}, {np.std(truth):.2%}")
-        for run, scores in scores_of.items():
-            known = {tuple(row["architecture"]): row for row in scores}
-            for name in NAMES:
-                values = [known[tuple(row["architecture"])][name] for row in rows]
-                low, high = interval(values, truth)
-                tau = kendalltau(values, truth)[0]
-                print(f"  {run:<40} {name:<32} tau {tau:+.2f} ({low:+.2f} to {high:+.2f})")
+        judges = {
+            f"{run:<40} {name}": {tuple(row["architecture"]): row[name] for row in scores}
+            for run, scores in scores_of.items()
+            for name in NAMES
+        }
+        for name, same in shorter.items():
+            judges[name] = {tuple(row["architecture"]): row["top1"] for row in same}
+        for name, known in judges.items():
+            values = [known[tuple(row["architecture"])] for row in rows]
+            low, high = interval(values, truth)
+            print(f"  {name:<72} tau {kendalltau(values, truth)[0]:+.2f} ({low:+.2f} to {high:+.2f})")
 
 
 def interval(values: list[float], truth: list[float]) -> tuple[float, float]:

@@ -24,8 +24,10 @@ NETWORKS_PER_WIDTH = 3
 # One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
 FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
 FILLED = 0.8
-# Layers cost time even where they compute little, so a short budget is better spent on fewer and wider ones.
-DEPTHS = (1.0, 0.5, 0.7, 1.4)
+# Layers cost time even where they compute little, so a short budget may be better spent on fewer and wider ones. But
+# widths come in steps, so small gains are luck, and fewer layers leave less to search: other depths must buy more.
+DEPTHS = (1.0, 0.7, 0.5, 1.4)
+WORTHWHILE = 1.15
 # The cheapest by MACs need not be the cheapest on the device; further from the budget than this it is hopeless.
 DOUBT = 0.75
 QUICK = {"rounds": 3, "seconds": 0.02}
@@ -140,14 +142,18 @@ def _fitted(job: Job) -> tuple[Shape, str]:
 
     Families with one operator everywhere are as wide as `FILLED` of the budget lets them be. That whose searched layers
     have most capacity then names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
-    on another (docs/RESULTS.md, families at one latency). It is then tried at other depths.
+    on another (docs/RESULTS.md, families at one latency). It is then tried at other depths, too.
     """
     usual, *others = depths(job)
     found = _families(job, FAMILIES, [usual]) or _families(job, FAMILIES, others)
     if not found:
         return middle_shape(job), "fitted so that random networks cost about the budget"
-    kind, shape = _most_capable(job, found)
-    kind, shape = _most_capable(job, [(kind, shape), *_families(job, [kind], others)])
+    kind, shape = found[int(np.argmax(_capacities(job, found)))]
+    tried = [(kind, shape), *_families(job, [kind], others)]
+    gains = _capacities(job, tried)
+    best = int(np.argmax(gains))
+    if gains[best] >= WORTHWHILE * gains[0]:
+        shape = tried[best][1]
     return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"
 
 
@@ -157,11 +163,12 @@ def _families(job: Job, kinds: Sequence[str], depths: Sequence[float]) -> list[t
     return [(kind, shape) for kind, shape in shapes if shape is not None]
 
 
-def _most_capable(job: Job, families: Sequence[tuple[str, Shape]]) -> tuple[str, Shape]:
+def _capacities(job: Job, families: Sequence[tuple[str, Shape]]) -> Floats:
+    """Capacity of the searched layers of each, comparable among themselves."""
     graphs = [
         [ops.graph(layer.spec(kind)) for layer in job.space_at(shape).layers] for kind, shape in families
     ]
-    return families[int(np.argmax(capacities(graphs, job.config.specialize.capacity)))]
+    return capacities(graphs, job.config.specialize.capacity)
 
 
 def _widest(job: Job, kind: str, depth: float) -> Shape | None:
