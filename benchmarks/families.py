@@ -65,7 +65,7 @@ def widest(
 ) -> tuple[float, hn.SearchSpace, float]:
     """Width, network and measured milliseconds of the widest member that keeps the budget."""
     device, budget = hn.open_device(arguments.device), parse_budget(arguments.max_latency)
-    best, low, high = None, 2, 60  # in steps of 0.05
+    best, low, high = None, 2, 100  # in steps of 0.05
     while low <= high:
         middle = (low + high) // 2
         space = member(name, arguments.preset, size, classes, round(0.05 * middle, 2), arguments.depth)

@@ -8,7 +8,8 @@ backward pass with torch's own threads, momentum, clipping. Ours is `hurricane.t
 take turns; medians over the rounds, and their ratio round by round.
 
 Search: what one candidate costs at SPOS's settings (batch-norm statistics from 20,000 training pictures, ranked on all
-ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads.
+ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads;
+"ours, stage 1" has the earlier 60 % of the layers fixed, as there, so that they are computed once for all candidates.
 What both rankings are worth is for `benchmarks/ranking.py` to say.
 """
 
@@ -87,22 +88,23 @@ def training(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]
 
 
 def scoring(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]:
-    """Seconds that one candidate costs at SPOS's settings and at ours."""
+    """Seconds that one candidate costs at SPOS's settings, at ours, and at ours with the earlier layers fixed."""
     rng = np.random.default_rng(1)
     shape = (asked.image_size, asked.image_size, 3)
     section = Config(device="-").search
     pictures = rng.integers(0, 256, (asked.ranking, *shape), dtype=np.uint8)
     labels = rng.integers(0, space.classes, asked.ranking)
     few = pictures[rng.integers(0, asked.ranking, SPOS_RECALIBRATION)]
-    settings = {
-        "SPOS": (SPOS_RECALIBRATION, asked.ranking),
-        "ours": (section.recalibration_pictures, section.rank_pictures),
-    }
+    ours = (section.recalibration_pictures, section.rank_pictures)
+    settings = {"SPOS": (SPOS_RECALIBRATION, asked.ranking), "ours": ours, "ours, stage 1": ours}
+    earlier = round(0.6 * len(space.layers))
+    choices = [la.choices[:1] if number < earlier else la.choices for number, la in enumerate(space.layers)]
+    spaces = {name: space.narrow(choices) if name == "ours, stage 1" else space for name in settings}
     model, seconds = Supernet(space), {name: [] for name in settings}
     scorers = {
         name: path_scorer(
             model,
-            space,
+            spaces[name],
             few,
             (pictures, labels),
             recalibration_pictures=recalibrated,
@@ -113,13 +115,17 @@ def scoring(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]:
         for name, (recalibrated, ranked) in settings.items()
     }
     for number in range(asked.rounds + 1):
-        archs = space.random(2 * asked.threads, np.random.default_rng(number))
         for name, scorer in scorers.items():
+            archs = spaces[name].random(2 * asked.threads, np.random.default_rng(number))
             started = time.perf_counter()
             scorer(archs)
             if number:
                 seconds[name].append((time.perf_counter() - started) / len(archs))
-    ratios = [ours / theirs for ours, theirs in zip(seconds["ours"], seconds["SPOS"], strict=True)]
+    ratios = {
+        name: [mine / theirs for mine, theirs in zip(seconds[name], seconds["SPOS"], strict=True)]
+        for name in settings
+        if name != "SPOS"
+    }
     return {"settings": settings, "seconds_a_candidate": seconds, "ratio_to_spos": ratios}
 
 
@@ -155,8 +161,9 @@ def main() -> None:
     for name, ratios in figures["training"]["ratio_to_plain"].items():
         print(f"training, {name:<6} {in_words(ratios)} of the plain loop")
     for name, seconds in figures["search"]["seconds_a_candidate"].items():
-        print(f"search, {name:<6} {statistics.median(seconds):.3f} s a candidate")
-    print(f"search, ours {in_words(figures['search']['ratio_to_spos'])} of SPOS's settings")
+        print(f"search, {name:<14} {statistics.median(seconds):.3f} s a candidate")
+    for name, ratios in figures["search"]["ratio_to_spos"].items():
+        print(f"search, {name} {in_words(ratios)} of SPOS's settings")
 
 
 def in_words(ratios: list[float]) -> str:

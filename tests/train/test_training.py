@@ -20,7 +20,7 @@ from hurricane.train.batches import (
     training_batches,
 )
 from hurricane.train.loop import Recipe, train
-from hurricane.train.scoring import path_scorer, recalibrate
+from hurricane.train.scoring import path_scorer, recalibrate, settle
 from tests.test_space import small_space
 
 RECIPE = Recipe(
@@ -181,6 +181,25 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+def test_what_all_candidates_have_in_common_is_computed_once_and_changes_no_score():
+    space, (pictures, labels) = small_space(), pictures_of()
+    model = fresh(space)
+    fixed = space.narrow(
+        [layer.choices[:1] for layer in space.layers[:2]] + [la.choices for la in space.layers[2:]]
+    )
+    asked = {"recalibration_pictures": 64, "rank_pictures": 96, "seed": 0}
+    archs = fixed.random(6, np.random.default_rng(0))
+    whole = path_scorer(model, space, pictures, (pictures, labels), **asked)(space.translate(archs, fixed))
+    calls = []
+    for block in (model.stem, model.layers[0][space.layers[0].choices[0]]):
+        block.register_forward_hook(lambda block, *_: calls.append(block))
+    scorer = path_scorer(model, fixed, pictures, (pictures, labels), **asked)
+    before = len(calls)
+    assert scorer(archs).tolist() == whole.tolist()
+    assert before > 0
+    assert len(calls) == before
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_scoring_ends_its_threads_before_it_ends(monkeypatch):
     space, (pictures, labels) = small_space(), pictures_of()
@@ -190,13 +209,14 @@ def test_an_interrupted_scoring_ends_its_threads_before_it_ends(monkeypatch):
         begun.append(arguments)
         if len(begun) == 2:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        recalibrate(*arguments)
+        made = settle(*arguments)
         ended.append(arguments)
+        return made
 
-    monkeypatch.setattr("hurricane.train.scoring.recalibrate", interrupted)
     scorer = path_scorer(
         fresh(space), space, pictures, (pictures, labels), recalibration_pictures=64, rank_pictures=96, seed=0
     )
+    monkeypatch.setattr("hurricane.train.scoring.settle", interrupted)
     archs = space.random(500, np.random.default_rng(0))
     with pytest.raises(KeyboardInterrupt):
         scorer(archs)

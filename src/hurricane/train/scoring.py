@@ -1,9 +1,10 @@
 """Scoring: how well a path of the supernet, or a trained network, recognises pictures."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import takewhile
 from threading import Event
 
 import numpy as np
@@ -28,25 +29,34 @@ def recalibrate(
 
     images : batches (n, 3, h, w), moved to where the model is; only the normalisations on the path change.
     """
-    norms = [
-        module
-        for block in model.blocks(path)
-        for module in block.modules()
-        if isinstance(module, nn.BatchNorm2d)
-    ]
+    place = place_of(model)
+    with torch.no_grad(), autocast(precision, place):
+        settle(list(model.blocks(path)), (model.normalisation(moved(batch, place)) for batch in images))
+
+
+def settle(blocks: Sequence[nn.Module], batches: Iterable[Tensor]) -> list[Tensor]:
+    """Set the batch-norm statistics of blocks to those of what they receive; gives what they make of each batch."""
+    norms = [module for block in blocks for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
-    place = place_of(model)
-    with torch.no_grad(), autocast(precision, place):
-        for number, batch in enumerate(images, 1):
-            for norm in norms:
-                norm.momentum = 1.0 / number  # a plain average over the batches
-            model(moved(batch, place), path)
+    made = []
+    for number, batch in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1.0 / number  # a plain average over the batches
+        made.append(through(blocks, batch))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+    return made
+
+
+def through(blocks: Sequence[nn.Module], batch: Tensor) -> Tensor:
+    """What blocks make of a batch, one after the other."""
+    for block in blocks:
+        batch = block(batch)
+    return batch
 
 
 @torch.no_grad()
@@ -65,6 +75,8 @@ class PathScorer:
 
     Each worker has a copy of the supernet, so that candidates do not share batch-norm statistics; a score does not
     depend on what was scored before or beside it. On a GPU there is one worker, whose copy and batches stay there.
+    What all candidates have in common at the beginning (the stem, and layers without a choice, as in stage 1) is
+    computed once.
 
     Parameters
     ----------
@@ -86,15 +98,22 @@ class PathScorer:
         place: str = CPU,
     ) -> None:
         model.to(memory_format=torch.channels_last)
-        if place == CPU:
-            self._models = [model, *(copy.deepcopy(model) for _ in range(workers - 1))]
-        else:
-            with within_memory(place):
-                self._models = [copy.deepcopy(model).to(place)]
-                calibration, ranking = (
-                    [moved(images, place) for images in batches] for batches in (calibration, ranking)
+        with within_memory(place):
+            self._models = (
+                [model, *(copy.deepcopy(model) for _ in range(workers - 1))]
+                if place == CPU
+                else [copy.deepcopy(model).to(place)]
+            )
+            first = self._models[0].eval()
+            shared = list(first.blocks(_any_path(first, space)))[: 1 + _without_choice(space)]
+            with torch.no_grad(), autocast(precision, place):
+                self._calibration, self._ranking = (
+                    [first.normalisation(moved(images, place)) for images in batches]
+                    for batches in (calibration, ranking)
                 )
-        self._space, self._calibration, self._ranking = space, calibration, ranking
+                self._calibration = settle(shared, self._calibration)
+                self._ranking = [through(shared, batch) for batch in self._ranking]
+        self._space, self._shared = space, len(shared)
         self._labels, self._precision, self._place = labels, precision, place
 
     def __call__(self, archs: Archs) -> Floats:
@@ -120,11 +139,26 @@ class PathScorer:
     def _scores(self, stopped: Event, model: Supernet, paths: list[list[int]]) -> list[float]:
         return [self._score(model, path) for path in paths if not stopped.is_set()]
 
+    @torch.no_grad()
     def _score(self, model: Supernet, path: list[int]) -> float:
-        recalibrate(model, path, self._calibration, self._precision)
-        logits = logits_of(model, path, self._ranking, self._precision)
+        blocks = list(model.blocks(path))[self._shared :]
+        with autocast(self._precision, self._place):
+            settle(blocks, self._calibration)
+            logits = torch.cat([through(blocks, batch).float() for batch in self._ranking]).cpu()
         accuracy = float((logits.argmax(1) == self._labels).float().mean())
         return accuracy - LOSS_WEIGHT * min(float(F.cross_entropy(logits, self._labels)), 10.0)
+
+
+def _without_choice(space: SearchSpace) -> int:
+    """How many layers at the beginning have one choice."""
+    return sum(1 for _ in takewhile(lambda layer: len(layer.choices) == 1, space.layers))
+
+
+def _any_path(model: Supernet, space: SearchSpace) -> list[int]:
+    path: list[int] = model.space.translate(np.zeros((1, len(space.layers)), dtype=np.int64), space)[
+        0
+    ].tolist()
+    return path
 
 
 def path_scorer(
