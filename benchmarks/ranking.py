@@ -194,7 +194,9 @@ def main() -> None:
         for epochs in sorted({row["epochs"] for row in figures["trainings"] if row["epochs"] < asked.epochs})
         if len(same := of_setting(figures["trainings"], {**setting, "epochs": epochs})) >= len(networks)
     }
-    told([row for row in mine if tuple(row["architecture"]) in networks], figures["scores"], shorter)
+    ranked = [row for row in mine if tuple(row["architecture"]) in networks]
+    told(ranked, figures["scores"], shorter)
+    effects(ranked)
     if failed:
         raise SystemExit("\n".join(["these trainings failed:", *failed]))
 
@@ -223,6 +225,30 @@ def told(
             values = [known[tuple(row["architecture"])] for row in rows]
             low, high = interval(values, truth)
             print(f"  {name:<72} tau {kendalltau(values, truth)[0]:+.2f} ({low:+.2f} to {high:+.2f})")
+
+
+def effects(trainings: list[dict[str, Any]]) -> None:
+    """Print what a layer with a larger kernel, a gate or a smaller expansion is worth, in points (least squares)."""
+    traits = {"a kernel of 5": "_k5", "a kernel of 7": "_k7", "a gate": "_se", "an expansion of 3": "_e3"}
+    counts = np.array(
+        [
+            [sum(trait in name for name in row["architecture"]) for trait in traits.values()]
+            for row in trainings
+        ]
+    )
+    varied = np.flatnonzero(counts.std(0) > 0)
+    design = np.column_stack([np.ones(len(trainings)), counts[:, varied]])
+    truth = 100 * np.array([row["top1"] for row in trainings])
+    if len(trainings) <= design.shape[1]:
+        return
+    worth, *_ = np.linalg.lstsq(design, truth, rcond=None)
+    left = truth - design @ worth
+    variance = left @ left / (len(truth) - design.shape[1])
+    errors = np.sqrt(np.diag(variance * np.linalg.pinv(design.T @ design)))
+    for place, one in enumerate(varied, 1):
+        print(
+            f"  a layer with {list(traits)[one]}: {worth[place]:+.2f} points (standard error {errors[place]:.2f})"
+        )
 
 
 def interval(values: list[float], truth: list[float]) -> tuple[float, float]:
