@@ -3,7 +3,7 @@
 Kernels, expansions and gates are those of the papers; expansions between ours are rounded to the next of 1, 3 and 6,
 activations are ours (ReLU). Each can be had in two forms:
 
-- "NAME": its operators on the skeleton of the run, read at equal relative depths where the skeleton has another number
+- "NAME": its operators on a skeleton of ours, read at equal relative depths where the skeleton has another number
   of layers. What is compared then is how a network spends its layers.
 - "NAME as published": its own layers, channels, stem and head. It was made for 224 pixels and halves the picture five
   times; of small pictures the earlier halvings are left out, until `LAST_SIZE` pixels remain at the end (as is done

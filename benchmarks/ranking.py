@@ -189,11 +189,11 @@ def main() -> None:
             write_json(asked.out, figures)
             print(f"{len(mine)}, {row['stage']}: {row['top1']:.2%}", flush=True)
     write_json(asked.out, figures)
-    shorter = {
-        f"trained for {epochs} epochs": same
-        for epochs in sorted({row["epochs"] for row in figures["trainings"] if row["epochs"] < asked.epochs})
-        if len(same := of_setting(figures["trainings"], {**setting, "epochs": epochs})) >= len(networks)
-    }
+    shorter = {}
+    for fewer in sorted({row["epochs"] for row in figures["trainings"] if row["epochs"] < asked.epochs}):
+        same = of_setting(figures["trainings"], {**setting, "epochs": fewer})
+        if set(networks) <= {tuple(row["architecture"]) for row in same}:
+            shorter[f"trained for {fewer} epochs"] = same
     ranked = [row for row in mine if tuple(row["architecture"]) in networks]
     told(ranked, figures["scores"], shorter)
     effects(ranked)

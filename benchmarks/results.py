@@ -101,7 +101,8 @@ def search(name: str = "search_algorithms") -> str:
         # A rival that did not get there in half of its runs needs more than what it was given.
         ours, *others = (_median(row[name]["runs"], 2, most) for name in names)
         best = min(others)
-        cells.append(f"{'<' if best > most else ''}{ours / min(best, most):.2f}")
+        bound = ("<" if best > most else "") + (">" if ours > most else "")
+        cells.append("unknown" if bound == "<>" else f"{bound}{min(ours, most) / min(best, most):.2f}")
         rows.append(cells)
     return markdown(["problem", *names, "last tenth, against the best rival"], rows)
 
@@ -196,14 +197,15 @@ def families(name: str) -> str:
     """Networks with fixed operators at one latency, trained from scratch and judged on training pictures apart."""
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in read(name)["networks"]:
-        found.setdefault((row["epochs"], row["family"], row["depth"]), []).append(row)
+        recipe = (row["epochs"], row.get("weight_decay"), row.get("erased"))
+        found.setdefault((*recipe, row["family"], row["depth"]), []).append(row)
     table = []
-    for (epochs, family, depth), same in sorted(found.items(), key=lambda item: item[0][0]):
+    for (epochs, _, _, family, depth), same in sorted(found.items(), key=lambda item: item[0][0]):
         first = same[0]
         each = ", ".join(f"{100 * row['top1']:.1f}" for row in sorted(same, key=lambda row: row["seed"]))
         table.append(
             [
-                family if depth == 1 else f"{family}, depth {depth:g}",
+                family if depth == 1 or "as published" in family else f"{family}, depth {depth:g}",
                 f"{first['width']:g}",
                 f"{len(first['architecture'])}",
                 f"{first['macs'] / 1e6:.1f}",

@@ -2,14 +2,15 @@
 
     python benchmarks/rivals.py RUN --rivals MobileNetV2 "random 1" --epochs 40 --seeds 0 1 2
 
-Hand-made networks (`hand_made.py`: "MobileNetV2" on the skeleton of the run, "MobileNetV2 as published" on its own)
-and single operators (mb_k3_e3 or another one everywhere) are as wide as their measured latency allows. A "random N"
-network comes from the full pool, at the width at which random networks cost the budget, an "aware N" one from the
-run's hardware-aware space; both are kept where their measured latency is 90 to 100 % of the budget. "winner" is the
-run's own architecture: what is left of its lead is owed to its architecture and not to inherited weights. "inherited
-N" is an "aware N" network that starts like the winner, from the supernet's weights: what is left of the winner's lead
-is owed to the choice. "inherited winner" is the winner's training again, with other seeds or another share of
-inherited weights (`--inherited`). "at WIDTH: OPERATOR OPERATOR ..." is any network, layer by layer.
+Hand-made networks (`hand_made.py`: "MobileNetV2" on the preset's skeleton at the depth that it has without a fit,
+"MobileNetV2 as published" on its own) and single operators (mb_k3_e3 or another one everywhere, at the depth of the
+run) are as wide as their measured latency allows. A "random N" network comes from the full pool, at the width at
+which random networks cost the budget, an "aware N" one from the run's hardware-aware space; both are kept where their
+measured latency is 90 to 100 % of the budget. "winner" is the run's own architecture: what is left of its lead is
+owed to its architecture and not to inherited weights. "inherited N" is an "aware N" network that starts like the
+winner, from the supernet's weights: what is left of the winner's lead is owed to the choice. "inherited winner" is
+the winner's training again, with other seeds or another share of inherited weights (`--inherited`). "at WIDTH:
+OPERATOR OPERATOR ..." is any network, layer by layer.
 
 Each is trained on the pictures that the winner was retrained on, by its recipe but for the threads (two trainings at
 once, one thread each: compare with the "winner" row where the run had two), exported as the winner was, and judged on
@@ -43,7 +44,7 @@ from hurricane.runs import Run, write_json
 from hurricane.search import sample
 from hurricane.space import SearchSpace, Shape
 from hurricane.steps import export, retrain, supernet, verify
-from hurricane.steps.feasibility import measured_ms, middle_shape
+from hurricane.steps.feasibility import depths, measured_ms, middle_shape
 from hurricane.steps.job import Job
 from hurricane.train.loop import train
 from hurricane.train.place import CPU
@@ -79,11 +80,11 @@ def fitted(job: Job, name: str) -> SearchSpace:
     if name in ("winner", "inherited winner"):
         return job.small_space.narrow([(choice,) for choice in verdict_of(job)["architecture"]])
     if name in NAMES:
-        # On the skeleton as the preset has it: its depth is not fitted to the device.
-        return widest(job, lambda width: hand_made(name, job.space_at(Shape(width)), width))
+        usual = depths(job)[0]
+        return widest(job, lambda width: hand_made(name, job.space_at(Shape(width, usual)), width))
     if name in OPERATORS:
-        depth = job.shape.depth
-        return widest(job, lambda width: everywhere(name, job.space_at(Shape(width, depth))))
+        fitted_depth = job.shape.depth
+        return widest(job, lambda width: everywhere(name, job.space_at(Shape(width, fitted_depth))))
     if kind in ("random", "aware", "inherited") and rest.isdigit() and int(rest) > 0:
         return random_network(job, int(rest), full_pool=kind == "random")
     if kind == "at":

@@ -147,7 +147,8 @@ def ask_for_budget(config: Config, view: View) -> str:
         narrower = ""
         if config.space.width == "auto":
             least = feasibility.check(job, Shape(feasibility.WIDTHS[0], min(depths)))[0]
-            narrower = f", narrower ones from {least:.3g} ms (the budget chooses width and depth)"
+            chosen = "width and depth" if len(depths) > 1 else "the width"
+            narrower = f", narrower ones from {least:.3g} ms (the budget chooses {chosen})"
     return (
         f"a budget is needed: on {job.device.name} networks of this space (width {width:g}) take "
         f"{cheap:.3g} ms (fastest) to {dear:.3g} ms (slowest){narrower}; give one with --max-latency, "

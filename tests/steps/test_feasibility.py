@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from hurricane import pipeline
+from hurricane.errors import InfeasibleBudget
 from hurricane.space import Shape
 from hurricane.steps import feasibility
-from tests.steps.quick import quick_job
+from hurricane.steps.job import SilentView
+from tests.steps.quick import quick_job, state_of
 
 FITTED = ("space.width=auto", 'space.choices=["mb_k3_e3"]')
 AT_ONCE = "simulated:cpu?seed=0&gflops=20&gbps=10&overhead_us=0.1&jitter=0"
@@ -47,18 +50,58 @@ def test_a_budget_that_only_shallow_networks_keep_is_no_hopeless_one(tmp_path):
     assert feasibility.measured_ms(job, usual, np.zeros((1, len(usual.layers)), int))[0] > 0.03
 
 
-def test_the_run_is_searched_in_the_shape_that_was_decided(tmp_path):
-    job = quick_job(tmp_path / "run", *FITTED, budget_ms=0.2)
-    decided = job.run.decision("width")
-    assert job.shape == Shape(decided["value"], decided["depth"])
-    assert job.full_space == job.space_at(job.shape)
+def test_a_budget_that_no_family_leaves_room_in_is_met_by_a_shallow_one(tmp_path):
+    job = quick_job(tmp_path / "run", *FITTED, budget_ms=0.024, device=AT_ONCE)
+    assert job.shape.depth == min(feasibility.DEPTHS)
+    assert job.run.decision("width")["cheap_ms"] <= 0.024
+    with pytest.raises(InfeasibleBudget, match="smallest skeleton"):
+        quick_job(tmp_path / "less", *FITTED, budget_ms=0.01, device=AT_ONCE)
 
 
-def test_a_run_from_before_depths_were_fitted_has_the_usual_one(tmp_path):
-    job = quick_job(tmp_path / "run", *FITTED, budget_ms=0.2)
+def test_a_budget_that_constrains_nothing_is_told_so(tmp_path):
+    job = quick_job(tmp_path / "run", *FITTED, budget_ms=1000, device=AT_ONCE)
+    assert job.shape.width == feasibility.WIDTHS[-1]
+    assert job.run.decision("width")["reason"].startswith("the widest")
+
+
+@pytest.fixture
+def shallow(tmp_path):
+    """A run in a shape of half the depth."""
+    job = quick_job(tmp_path / "run", *FITTED, budget_ms=0.03, device=AT_ONCE)
+    assert job.shape.depth == 0.5
+    return job
+
+
+def test_a_run_is_searched_in_the_shape_that_was_decided(shallow):
+    assert len(shallow.full_space.layers) == 5
+
+
+def test_a_depth_given_later_counts_for_every_command(shallow):
+    pipeline.run(shallow, until="profile")
+    assert state_of(shallow)["profile"] == "done"
+    deeper = pipeline.reopen(shallow.run.folder, ["space.depth=1.0"], SilentView())
+    assert deeper.shape == Shape(shallow.shape.width, 1.0)
+    assert state_of(deeper)["profile"] == "stale"
+
+
+@pytest.mark.parametrize("said", ["space.depth=0.5", "space.width=0.25"])
+def test_a_shape_stays_when_what_was_fitted_is_said_in_full(shallow, said):
+    before = {**shallow.run.decision("width"), "reason": "not measured again"}
+    shallow.run.decide("width", before)
+    again = pipeline.reopen(shallow.run.folder, [said], SilentView())
+    pipeline.run(again, until="profile")
+    assert again.run.decision("width") == before
+    assert again.shape == shallow.shape
+
+
+def test_a_run_from_before_depths_were_fitted_keeps_the_usual_one(tmp_path):
+    job = quick_job(tmp_path / "run", *FITTED, "space.depth=1.0", budget_ms=0.2)
     old = {name: value for name, value in job.run.decision("width").items() if name != "depth"}
     job.run.decide("width", old)
-    assert job.shape == Shape(old["value"], 1.0)
+    again = pipeline.reopen(job.run.folder, [], SilentView())
+    pipeline.run(again, until="profile")
+    assert again.shape == Shape(old["value"], 1.0)
+    assert again.run.decision("width") == old
 
 
 @pytest.mark.parametrize("depth", feasibility.DEPTHS)

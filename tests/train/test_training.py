@@ -20,7 +20,7 @@ from hurricane.train.batches import (
     training_batches,
 )
 from hurricane.train.loop import Recipe, train
-from hurricane.train.scoring import path_scorer, recalibrate, settle
+from hurricane.train.scoring import _in_common, path_scorer, recalibrate, settle
 from tests.test_space import small_space
 
 RECIPE = Recipe(
@@ -181,23 +181,42 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-def test_what_all_candidates_have_in_common_is_computed_once_and_changes_no_score():
-    space, (pictures, labels) = small_space(), pictures_of()
+@pytest.mark.parametrize(("precision", "workers"), [("fp32", 1), ("fp32", 2), ("bf16", 1)])
+def test_what_all_candidates_have_in_common_is_computed_once_and_changes_no_score(precision, workers):
+    choices = ("sep_k3", "mb_k3_e3", "choice_k3")
+    space = hn.preset("tiny", image_size=32, classes=4, width=0.25, depth=0.5, choices=choices)
+    rng = np.random.default_rng(0)
+    pictures, labels = rng.integers(0, 256, (80, 32, 32, 3), dtype=np.uint8), rng.integers(0, 4, 80)
     model = fresh(space)
     fixed = space.narrow(
-        [layer.choices[:1] for layer in space.layers[:2]] + [la.choices for la in space.layers[2:]]
+        [layer.choices[:1] if number < 2 else layer.choices for number, layer in enumerate(space.layers)]
     )
-    asked = {"recalibration_pictures": 64, "rank_pictures": 96, "seed": 0}
-    archs = fixed.random(6, np.random.default_rng(0))
-    whole = path_scorer(model, space, pictures, (pictures, labels), **asked)(space.translate(archs, fixed))
-    calls = []
-    for block in (model.stem, model.layers[0][space.layers[0].choices[0]]):
-        block.register_forward_hook(lambda block, *_: calls.append(block))
-    scorer = path_scorer(model, fixed, pictures, (pictures, labels), **asked)
-    before = len(calls)
-    assert scorer(archs).tolist() == whole.tolist()
-    assert before > 0
-    assert len(calls) == before
+    archs = fixed.random(6, rng)
+    asked = {
+        "recalibration_pictures": 64,
+        "rank_pictures": 48,
+        "seed": 0,
+        "precision": precision,
+        "workers": workers,
+    }
+    scores = []
+    for each in (space, fixed):
+        calls = []
+        hook = model.layers[0][fixed.layers[0].choices[0]].register_forward_hook(
+            lambda *_, calls=calls: calls.append(1)
+        )
+        scorer = path_scorer(model, each, pictures, (pictures, labels), **asked)
+        before = len(calls)
+        scores.append(scorer(each.translate(archs, fixed)).tolist())
+        hook.remove()
+        assert (before > 0, len(calls) > before) == (each is fixed, each is space)
+    assert scores[0] == scores[1]
+
+
+def test_pictures_are_kept_where_what_is_made_of_them_is_larger():
+    large = hn.preset("tiny", image_size=32, classes=4, width=4, choices=("sep_k3", "mb_k3_e3"))
+    small = hn.preset("tiny", image_size=32, classes=4, width=0.25, choices=("sep_k3", "mb_k3_e3"))
+    assert (_in_common(large), _in_common(small)) == (0, 1)
 
 
 @pytest.mark.usefixtures("interruptible")

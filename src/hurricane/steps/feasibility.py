@@ -5,7 +5,7 @@ chosen so that the budget buys most capacity and lies in the middle of what the 
 budget that even the cheapest networks miss by far ends the run within seconds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ DEPTHS = (1.0, 0.7, 0.5, 1.4)
 WORTHWHILE = 1.15
 # The cheapest by MACs need not be the cheapest on the device; further from the budget than this it is hopeless.
 DOUBT = 0.75
+SMALLER = "a smaller width or depth (--set space.width=..., space.depth=...) or --image-size"
 QUICK = {"rounds": 3, "seconds": 0.02}
 
 
@@ -76,26 +77,28 @@ def check(job: Job, shape: Shape) -> tuple[float, float]:
 
 
 def _advice(job: Job) -> str:
-    if job.config.space.width == "auto":
-        return "that is the smallest skeleton; raise --max-latency or use smaller pictures (--image-size)"
-    return "raise --max-latency, or give a smaller width (--set space.width=...) or --image-size"
+    if job.config.space.width != "auto":
+        return f"raise --max-latency, or give {SMALLER}"
+    if job.config.space.depth != "auto":
+        return "that is the narrowest skeleton of its depth; raise --max-latency, or --set space.depth=auto"
+    return "that is the smallest skeleton; raise --max-latency or use smaller pictures (--image-size)"
 
 
 def decide(job: Job) -> None:
-    """Check the budget against measured extremes; decide and record the width unless it is given or known."""
+    """Check the budget against measured extremes; decide and record width and depth unless given or known."""
     known = job.run.decision("width")
     settings = [job.config.space.model_dump(mode="json"), job.device.name, job.config.specialize.capacity]
     # A width that was fitted stays for a later budget; a given one is checked against each budget once.
     if (
         known is not None
-        and _spelled_out(job, known["settings"]) == _spelled_out(job, settings)
+        and _spelled_out(job, known["settings"], known) == _spelled_out(job, settings, known)
         and (job.config.space.width == "auto" or known.get("budget_ms") == job.budget_ms)
     ):
         return
     given = job.config.space.width
     with job.view.bar("measuring a few whole networks", 3 if given == "auto" else 1) as bar:
         if given != "auto":
-            shape, reason = Shape(given, depths(job)[0]), "given"
+            shape, reason = job.shape, "given"
         else:
             check(job, Shape(WIDTHS[0], min(depths(job))))
             bar.advance(1)
@@ -122,11 +125,13 @@ def decide(job: Job) -> None:
     )
 
 
-def _spelled_out(job: Job, settings: list[Any]) -> list[Any]:
-    """The settings with what the run chose or the device leaves out: the same, said in full, is no other width."""
+def _spelled_out(job: Job, settings: list[Any], decided: Mapping[str, Any]) -> list[Any]:
+    """The settings with what the run chose or the device leaves out: the same, said in full, is no other shape."""
     space, device, capacity = settings
+    shape = {"width": decided["value"], "depth": decided.get("depth", Shape().depth)}
+    fitted = {name: value for name, value in shape.items() if space[name] == "auto"}
     chosen = {name: job.identity[name] for name in ("preset", "image_size")}
-    return [{**space, **chosen}, open_device(device).name, capacity]
+    return [{**space, **fitted, **chosen}, open_device(device).name, capacity]
 
 
 def depths(job: Job) -> tuple[float, ...]:
@@ -154,6 +159,8 @@ def _fitted(job: Job) -> tuple[Shape, str]:
     best = int(np.argmax(gains))
     if gains[best] >= WORTHWHILE * gains[0]:
         shape = tried[best][1]
+    if shape.width == WIDTHS[-1]:
+        return shape, f"the widest: even {kind} everywhere takes less than {FILLED:.0%} of the budget"
     return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"
 
 
@@ -201,22 +208,28 @@ def _widest(job: Job, kind: str, depth: float) -> Shape | None:
 
 
 def _interpolated(costs: list[float], wanted_ms: float) -> float:
-    """The width, rounded and within `WIDTHS`, at which measured costs reach what is wanted."""
+    """The width, rounded down and within `WIDTHS`, at which measured costs reach what is wanted."""
     widths = np.log(WIDTHS[: len(costs)])
     rising = np.maximum.accumulate(np.log(costs))
     fitted = float(np.exp(np.interp(np.log(wanted_ms), rising, widths)))
-    return round(float(np.clip(round(fitted / WIDTH_STEP) * WIDTH_STEP, WIDTHS[0], WIDTHS[-1])), 2)
+    return round(float(np.clip(int(fitted / WIDTH_STEP + 1e-6) * WIDTH_STEP, WIDTHS[0], WIDTHS[-1])), 2)
 
 
 def middle_shape(job: Job) -> Shape:
-    """The shape of usual depth in which random networks cost the budget, interpolated between measured widths."""
+    """The shape in which random networks cost the budget, interpolated between measured widths.
+
+    Its depth is the usual one, or the least where even the narrowest skeleton of that costs more.
+    """
     rng = np.random.default_rng(job.config.run.seed)
-    medians: list[float] = []
-    depth = depths(job)[0]
-    for width in WIDTHS:
-        space = job.space_at(Shape(width, depth))
-        archs = space.random(NETWORKS_PER_WIDTH, rng)
-        medians.append(float(np.median(measured_ms(job, space, archs))))
-        if medians[-1] > 2 * job.budget_ms and len(medians) > 1:
+    usual, *others = depths(job)
+    for depth in (usual, min(others, default=usual)):
+        medians: list[float] = []
+        for width in WIDTHS:
+            space = job.space_at(Shape(width, depth))
+            archs = space.random(NETWORKS_PER_WIDTH, rng)
+            medians.append(float(np.median(measured_ms(job, space, archs))))
+            if medians[-1] > 2 * job.budget_ms and len(medians) > 1:
+                break
+        if medians[0] <= job.budget_ms:
             break
     return Shape(_interpolated(medians, job.budget_ms), depth)

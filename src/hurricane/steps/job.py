@@ -145,13 +145,14 @@ class Job:
     def shape(self) -> Shape:
         """Width and depth of the space, as given or as decided."""
         section, decided = self.config.space, self.run.decision("width")
-        depth = 1.0 if section.depth == "auto" else section.depth
-        if section.width != "auto":
-            return Shape(section.width, depth)
-        if decided is None:
+        if section.width == "auto" and decided is None:
             raise RunError("the width is not decided yet; `hurricane run` with a budget decides it")
         # A run from before depths were fitted has decided none.
-        return Shape(float(decided["value"]), float(decided.get("depth", depth)))
+        known = {"depth": Shape().depth, **(decided or {})}
+        return Shape(
+            float(known["value"]) if section.width == "auto" else section.width,
+            float(known["depth"]) if section.depth == "auto" else section.depth,
+        )
 
     @property
     def full_space(self) -> SearchSpace:

@@ -12,7 +12,7 @@ from hurricane.runs import digest, write_json
 from hurricane.search import share_within
 from hurricane.space import SearchSpace
 from hurricane.specialization import Judgement, Specialization, judge
-from hurricane.steps import profile, whole_networks
+from hurricane.steps import feasibility, profile, whole_networks
 from hurricane.steps.job import Job
 from hurricane.steps.whole_networks import Batches, HeldOut, Plan
 
@@ -41,8 +41,9 @@ def perform(job: Job) -> None:
     rough = whole_networks.fitted(batches, table, archs)
     before = _describe(job, "full space", full, rough)
     if before["cheapest_ms"] > job.budget_ms:
-        advice = "raise --max-latency, or give a smaller width (--set space.width=...) or --image-size"
-        raise InfeasibleBudget(job.budget_ms, before["cheapest_ms"], advice)
+        raise InfeasibleBudget(
+            job.budget_ms, before["cheapest_ms"], f"raise --max-latency, or give {feasibility.SMALLER}"
+        )
     if before["dearest_ms"] <= job.budget_ms:
         job.view.say("the budget is above the slowest network of the space: it is kept trivially")
     section = job.config.specialize

@@ -111,7 +111,8 @@ def start_from(job: Job, model: Supernet, path: Path) -> None:
     fitting = {k: v for k, v in tensors.items() if k in ours and v.shape == ours[k].shape}
     if not any(k.startswith(("stem", "layers")) for k in fitting):
         raise ModelError(
-            f"--init {path} holds no weights that fit this space; give a model.safetensors of a run of the same width"
+            f"--init {path} holds no weights that fit this space; "
+            "give a model.safetensors of a run of the same width and depth"
         )
     model.load_state_dict({**ours, **fitting})
     job.view.say(f"starting from {path}: {len(fitting)} of {len(ours)} tensors fit")

@@ -90,8 +90,8 @@ class PathScorer:
         self,
         model: Supernet,
         space: SearchSpace,
-        calibration: Sequence[Tensor],
-        ranking: Sequence[Tensor],
+        calibration: Iterable[Tensor],
+        ranking: Iterable[Tensor],
         labels: Tensor,
         precision: str = "fp32",
         workers: int = 1,
@@ -104,16 +104,18 @@ class PathScorer:
                 if place == CPU
                 else [copy.deepcopy(model).to(place)]
             )
-            first = self._models[0].eval()
-            shared = list(first.blocks(_any_path(first, space)))[: 1 + _without_choice(space)]
+            first, count = self._models[0].eval(), _in_common(space)
+            any_path = first.space.translate(np.zeros((1, len(space.layers)), dtype=np.int64), space)[
+                0
+            ].tolist()
+            shared = list(first.blocks(any_path))[:count]
+            # Batch by batch, so that pictures and what is made of them are not there twice.
             with torch.no_grad(), autocast(precision, place):
-                self._calibration, self._ranking = (
-                    [first.normalisation(moved(images, place)) for images in batches]
-                    for batches in (calibration, ranking)
+                self._calibration = settle(
+                    shared, (first.normalisation(moved(b, place)) for b in calibration)
                 )
-                self._calibration = settle(shared, self._calibration)
-                self._ranking = [through(shared, batch) for batch in self._ranking]
-        self._space, self._shared = space, len(shared)
+                self._ranking = [through(shared, first.normalisation(moved(b, place))) for b in ranking]
+        self._space, self._shared = space, count
         self._labels, self._precision, self._place = labels, precision, place
 
     def __call__(self, archs: Archs) -> Floats:
@@ -149,16 +151,13 @@ class PathScorer:
         return accuracy - LOSS_WEIGHT * min(float(F.cross_entropy(logits, self._labels)), 10.0)
 
 
-def _without_choice(space: SearchSpace) -> int:
-    """How many layers at the beginning have one choice."""
-    return sum(1 for _ in takewhile(lambda layer: len(layer.choices) == 1, space.layers))
-
-
-def _any_path(model: Supernet, space: SearchSpace) -> list[int]:
-    path: list[int] = model.space.translate(np.zeros((1, len(space.layers)), dtype=np.int64), space)[
-        0
-    ].tolist()
-    return path
+def _in_common(space: SearchSpace) -> int:
+    """How many blocks at the beginning all architectures share, as far as their output is no larger than a picture."""
+    shared = takewhile(lambda layer: len(layer.choices) == 1, space.layers)
+    specs = [space.stem, *(layer.spec(layer.choices[0]) for layer in shared)]
+    picture = 3 * space.image_size**2
+    small = [number for number, spec in enumerate(specs, 1) if spec.cout * spec.out_size**2 <= picture]
+    return max(small, default=0)
 
 
 def path_scorer(
@@ -179,7 +178,7 @@ def path_scorer(
     ranked = np.sort(rng.permutation(len(ranking[1]))[:rank_pictures])
     calibration = calibration_batches(training, recalibration_pictures, rng)
     pictures, labels = ranking[0][ranked], ranking[1][ranked]
-    batches = [images for images, _ in evaluation_batches(pictures, labels, 256)]
+    batches = (images for images, _ in evaluation_batches(pictures, labels, 256))
     ranked_labels = torch.from_numpy(labels)
     return PathScorer(model, space, calibration, batches, ranked_labels, precision, workers, place)
 
