@@ -162,6 +162,9 @@ def main() -> None:
     if len({folder.name for folder in (asked.run, *asked.also)}) <= len(asked.also):
         raise SystemExit("two of the runs have one name; scores are told by it")
     for folder in (asked.run, *asked.also):
+        known = figures["scores"].get(folder.name, [])
+        if [tuple(row["architecture"]) for row in known] == list(networks):
+            continue
         scores = scored(opened(folder), space, archs)
         figures["scores"][folder.name] = [
             {"architecture": list(names), **row} for names, row in zip(networks, scores, strict=True)
@@ -188,15 +191,21 @@ def main() -> None:
             mine.append(row)
             write_json(asked.out, figures)
             print(f"{len(mine)}, {row['stage']}: {row['top1']:.2%}", flush=True)
-    write_json(asked.out, figures)
     shorter = {}
     for fewer in sorted({row["epochs"] for row in figures["trainings"] if row["epochs"] < asked.epochs}):
         same = of_setting(figures["trainings"], {**setting, "epochs": fewer})
         if set(networks) <= {tuple(row["architecture"]) for row in same}:
             shorter[f"trained for {fewer} epochs"] = same
     ranked = [row for row in mine if tuple(row["architecture"]) in networks]
-    told(ranked, figures["scores"], shorter)
-    effects(ranked)
+    figures["taus"], figures["effects"] = taus(ranked, figures["scores"], shorter), effects(ranked)
+    write_json(asked.out, figures)
+    for row in figures["taus"]:
+        print(
+            f"{row['stage']:<8} {row['networks']} networks, {row['by']:<24} {row['score']:<32} "
+            f"tau {row['tau']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+        )
+    for row in figures["effects"]:
+        print(f"a layer with {row['trait']}: {row['points']:+.2f} points (standard error {row['error']:.2f})")
     if failed:
         raise SystemExit("\n".join(["these trainings failed:", *failed]))
 
@@ -206,29 +215,42 @@ def of_setting(trainings: list[dict[str, Any]], setting: dict[str, Any]) -> list
     return [row for row in trainings if setting.items() <= row.items()]
 
 
-def told(
+def taus(
     trainings: list[dict[str, Any]], scores_of: dict[str, Any], shorter: dict[str, list[dict[str, Any]]]
-) -> None:
-    """Print the spread of the networks and the tau of every score, for each stage and for all."""
+) -> list[dict[str, Any]]:
+    """The tau of every score, for the networks of each stage and for all; low and high: see `interval`."""
+    judges = {
+        (run, name): {tuple(row["architecture"]): row[name] for row in scores}
+        for run, scores in scores_of.items()
+        for name in NAMES
+    }
+    for name, same in shorter.items():
+        judges["", name] = {tuple(row["architecture"]): row["top1"] for row in same}
+    found = []
     for stage in (*dict.fromkeys(row["stage"] for row in trainings), "all"):
         rows = [row for row in trainings if stage in (row["stage"], "all")]
         truth = [row["top1"] for row in rows]
         print(f"{stage}, {len(rows)} networks: {min(truth):.2%} to {max(truth):.2%}, {np.std(truth):.2%}")
-        judges = {
-            f"{run:<40} {name}": {tuple(row["architecture"]): row[name] for row in scores}
-            for run, scores in scores_of.items()
-            for name in NAMES
-        }
-        for name, same in shorter.items():
-            judges[name] = {tuple(row["architecture"]): row["top1"] for row in same}
-        for name, known in judges.items():
+        for (run, name), known in judges.items():
             values = [known[tuple(row["architecture"])] for row in rows]
             low, high = interval(values, truth)
-            print(f"  {name:<72} tau {kendalltau(values, truth)[0]:+.2f} ({low:+.2f} to {high:+.2f})")
+            tau = float(kendalltau(values, truth)[0])
+            found.append(
+                {
+                    "stage": stage,
+                    "networks": len(rows),
+                    "by": run,
+                    "score": name,
+                    "tau": tau,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return found
 
 
-def effects(trainings: list[dict[str, Any]]) -> None:
-    """Print what a layer with a larger kernel, a gate or a smaller expansion is worth, in points (least squares)."""
+def effects(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a layer with a larger kernel, a gate or a smaller expansion is worth, in points (least squares)."""
     traits = {"a kernel of 5": "_k5", "a kernel of 7": "_k7", "a gate": "_se", "an expansion of 3": "_e3"}
     counts = np.array(
         [
@@ -240,15 +262,15 @@ def effects(trainings: list[dict[str, Any]]) -> None:
     design = np.column_stack([np.ones(len(trainings)), counts[:, varied]])
     truth = 100 * np.array([row["top1"] for row in trainings])
     if len(trainings) <= design.shape[1]:
-        return
+        return []
     worth, *_ = np.linalg.lstsq(design, truth, rcond=None)
     left = truth - design @ worth
     variance = left @ left / (len(truth) - design.shape[1])
     errors = np.sqrt(np.diag(variance * np.linalg.pinv(design.T @ design)))
-    for place, one in enumerate(varied, 1):
-        print(
-            f"  a layer with {list(traits)[one]}: {worth[place]:+.2f} points (standard error {errors[place]:.2f})"
-        )
+    return [
+        {"trait": list(traits)[one], "points": float(worth[place]), "error": float(errors[place])}
+        for place, one in enumerate(varied, 1)
+    ]
 
 
 def interval(values: list[float], truth: list[float]) -> tuple[float, float]:

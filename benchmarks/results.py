@@ -16,6 +16,9 @@ from typing import Any
 FOLDER = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "RESULTS.md"
 
+# The runs whose supernets are compared in `ranking`.
+SUPERNETS = {"stages": "two stages", "spos": "trained as SPOS"}
+
 LATENCY_FILES = (
     "mobile_ort_fp32",
     "mobile_openvino_fp32",
@@ -220,6 +223,24 @@ def families(name: str) -> str:
     return markdown(head, table)
 
 
+def ranking() -> str:
+    """How well each score ranks networks as their own trainings do: Kendall's tau by stage."""
+    figures = read("ranking_cifar10")
+    stages = list(dict.fromkeys(row["stage"] for row in figures["taus"]))
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for row in figures["taus"]:
+        # What needs no supernet is the same for all of them.
+        by = row["by"] if row["score"].startswith("supernet") else ""
+        told = f"{row['tau']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+        rows.setdefault((by, row["score"]), {})[row["stage"]] = told
+    table = [
+        [f"{score}, {SUPERNETS[by]}" if by else score, *(cells[stage] for stage in stages)]
+        for (by, score), cells in rows.items()
+    ]
+    counts = {row["stage"]: row["networks"] for row in figures["taus"]}
+    return markdown(["score", *(f"{stage}: {counts[stage]} networks" for stage in stages)], table)
+
+
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
@@ -262,6 +283,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "against_spos": against_spos,
     "hand_made": lambda: families("hand_made_cifar10"),
     "latency": latency,
+    "ranking": ranking,
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
     "search": search,
