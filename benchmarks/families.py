@@ -3,11 +3,10 @@
     python benchmarks/families.py TRAIN.parquet --max-latency 180us --epochs 12 --out FILE.json
 
 A family puts given operators at the earlier and the later layers of a preset; hand-made networks are families, too
-(`hand_made.py`). Its width is the largest whose measured
-latency keeps the budget. Beside them stand random networks of the hardware-aware space at some widths. Each network is
-trained from scratch by one recipe on the first rows of the file and judged on the rows that come after: no test split
-is opened. Networks are trained two at once, one thread each; results are written one by one, and those that are there
-are not done again.
+(`hand_made.py`). Its width is the largest whose measured latency keeps the budget. Beside them stand random networks
+of the hardware-aware space at some widths. Each network is trained from scratch by one recipe on the first rows of
+the file and judged on the rows that come after: no test split is opened. Networks are trained two at once, one thread
+each; results are written one by one, and those that are there are not done again.
 """
 
 import argparse

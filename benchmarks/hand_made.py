@@ -17,8 +17,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hurricane import ops
-from hurricane.ops import OpSpec
 from hurricane.space import LayerSpec, SearchSpace, scaled
 
 LAST_SIZE = 4
@@ -143,7 +141,6 @@ def as_published(
         for position, kind in enumerate(kinds):
             stride = stage_stride if position == 0 else 1
             layer = LayerSpec(channels, scaled(stage_channels, width), stride, size, (kind,))
-            assert not ops.unsupported(OpSpec(kind, channels, layer.cout, stride, size))
             layers.append(layer)
             channels, size = layer.cout, -(-size // stride)
     # MobileNetV2 keeps its head where it is made narrower; half of it, as our skeletons do.

@@ -40,7 +40,7 @@ class SpaceSection(Section):
     """The skeleton, and the operators that each layer may choose from.
 
     width, depth: multiply the channels, and the layers of each stage. A width "auto" is fitted to device and budget,
-    and with it a depth "auto", which is 1 where the width is given.
+    and with it a depth "auto", which is 1 where the width was given from the start.
     """
 
     preset: str = "auto"

@@ -1,12 +1,19 @@
 """Networks of a search space: the supernet that holds every choice, and the network of one architecture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hurricane.nn.block import Block, FoldedWeights, Normalisation
 from hurricane.space import SearchSpace
+
+
+def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """What blocks make of a batch, one after the other."""
+    for block in blocks:
+        x = block(x)
+    return x
 
 
 class Supernet(nn.Module):
@@ -30,10 +37,7 @@ class Supernet(nn.Module):
         self.head, self.classifier = (Block(spec) for spec in space.tail)
 
     def forward(self, images: Tensor, path: Sequence[int]) -> Tensor:
-        x = self.normalisation(images)
-        for block in self.blocks(path):
-            x = block(x)
-        return x
+        return through(self.blocks(path), self.normalisation(images))
 
     def blocks(self, path: Sequence[int]) -> Iterator[Block]:
         """The blocks on a path in order: stem, one a layer, head, classifier."""

@@ -6,6 +6,7 @@ budget that even the cheapest networks miss by far ends the run within seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hurricane.errors import InfeasibleBudget
 from hurricane.latency import Floats
 from hurricane.space import Archs, SearchSpace, Shape
 from hurricane.specialization import capacities
-from hurricane.steps.job import Job
+from hurricane.steps.job import Job, decided_shape
 
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 WIDTH_STEP = 0.05
@@ -128,7 +129,7 @@ def decide(job: Job) -> None:
 def _spelled_out(job: Job, settings: list[Any], decided: Mapping[str, Any]) -> list[Any]:
     """The settings with what the run chose or the device leaves out: the same, said in full, is no other shape."""
     space, device, capacity = settings
-    shape = {"width": decided["value"], "depth": decided.get("depth", Shape().depth)}
+    shape = asdict(decided_shape(decided))
     fitted = {name: value for name, value in shape.items() if space[name] == "auto"}
     chosen = {name: job.identity[name] for name in ("preset", "image_size")}
     return [{**space, **fitted, **chosen}, open_device(device).name, capacity]
@@ -181,9 +182,8 @@ def _capacities(job: Job, families: Sequence[tuple[str, Shape]]) -> Floats:
 def _widest(job: Job, kind: str, depth: float) -> Shape | None:
     """The largest width at which one operator everywhere takes no more than `FILLED` of the budget.
 
-    None where there is none or a layer lacks the operator.
-
-    Doubled until it costs more, then halved in between, for channels come in steps and costs with them.
+    None where there is none or a layer lacks the operator. The width is doubled until it costs more, then halved in
+    between, for channels come in steps and costs with them.
     """
     if not all(kind in layer.choices for layer in job.space_at(Shape(WIDTHS[0], depth)).layers):
         return None

@@ -1,7 +1,7 @@
 """What every step is given: the run folder, the settings, the device, and somebody to tell."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,6 +50,11 @@ class SilentView:
 class _NoBar:
     def advance(self, amount: float) -> None:
         return None
+
+
+def decided_shape(decided: Mapping[str, Any]) -> Shape:
+    """The shape in the decision "width"; a run from before depths were fitted has decided none."""
+    return Shape(float(decided["value"]), float(decided.get("depth", Shape().depth)))
 
 
 @dataclass(frozen=True)
@@ -147,11 +152,10 @@ class Job:
         section, decided = self.config.space, self.run.decision("width")
         if section.width == "auto" and decided is None:
             raise RunError("the width is not decided yet; `hurricane run` with a budget decides it")
-        # A run from before depths were fitted has decided none.
-        known = {"depth": Shape().depth, **(decided or {})}
+        fitted = Shape() if decided is None else decided_shape(decided)
         return Shape(
-            float(known["value"]) if section.width == "auto" else section.width,
-            float(known["depth"]) if section.depth == "auto" else section.depth,
+            fitted.width if section.width == "auto" else section.width,
+            fitted.depth if section.depth == "auto" else section.depth,
         )
 
     @property

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from hurricane.latency import Floats
 from hurricane.nn import Supernet
+from hurricane.nn.network import through
 from hurricane.space import Archs, SearchSpace
 from hurricane.train.batches import Labels, Pictures, evaluation_batches, tensor_of
 from hurricane.train.place import CPU, autocast, moved, place_of, within_memory
@@ -50,13 +51,6 @@ def settle(blocks: Sequence[nn.Module], batches: Iterable[Tensor]) -> list[Tenso
         norm.momentum = momentum
         norm.eval()
     return made
-
-
-def through(blocks: Sequence[nn.Module], batch: Tensor) -> Tensor:
-    """What blocks make of a batch, one after the other."""
-    for block in blocks:
-        batch = block(batch)
-    return batch
 
 
 @torch.no_grad()
@@ -105,9 +99,9 @@ class PathScorer:
                 else [copy.deepcopy(model).to(place)]
             )
             first, count = self._models[0].eval(), _in_common(space)
-            any_path = first.space.translate(np.zeros((1, len(space.layers)), dtype=np.int64), space)[
-                0
-            ].tolist()
+            (any_path,) = first.space.translate(
+                np.zeros((1, len(space.layers)), dtype=np.int64), space
+            ).tolist()
             shared = list(first.blocks(any_path))[:count]
             # Batch by batch, so that pictures and what is made of them are not there twice.
             with torch.no_grad(), autocast(precision, place):
