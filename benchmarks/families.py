@@ -2,11 +2,11 @@
 
     python benchmarks/families.py TRAIN.parquet --max-latency 180us --epochs 12 --out FILE.json
 
-A family puts given operators at the earlier and the later layers of a preset; hand-made networks are families, too
-(`hand_made.py`). Its width is the largest whose measured latency keeps the budget. Beside them stand random networks
-of the hardware-aware space at some widths. Each network is trained from scratch by one recipe on the first rows of
-the file and judged on the rows that come after: no test split is opened. Networks are trained two at once, one thread
-each; results are written one by one, and those that are there are not done again.
+A family puts given operators at the earlier and the later layers of a preset; hand-made networks (`hand_made.py`) and
+other skeletons (`skeletons.py`) are families, too. Its width is the largest whose measured latency keeps the budget.
+Beside them stand random networks of the hardware-aware space at some widths. Each network is trained from scratch by
+one recipe on the first rows of the file and judged on the rows that come after: no test split is opened. Networks are
+trained two at once, one thread each; results are written one by one, and those that are there are not done again.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet
+import skeletons
 import torch
 from hand_made import NAMES, hand_made
 from PIL import Image
@@ -36,6 +37,9 @@ from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
 
 # What rows on file that do not tell were trained with.
 BEFORE = {"weight_decay": 1e-4, "erased": 0.0}
+# Widths are tried in steps of this, up to the widest.
+STEP = 0.025
+WIDEST = 5.0
 # earlier half, later half
 FAMILIES = {
     "sep_k3": ("sep_k3", "sep_k3"),
@@ -52,6 +56,8 @@ FAMILIES = {
 
 def member(name: str, preset: str, size: int, classes: int, width: float, depth: float) -> hn.SearchSpace:
     """The one network of a family at a width, as a space of one architecture."""
+    if name in skeletons.NAMES:
+        return skeletons.shaped(name, width, size, classes)
     space = hn.preset(preset, image_size=size, classes=classes, width=width, depth=depth)
     if name in NAMES:
         return hand_made(name, space, width)
@@ -64,13 +70,14 @@ def widest(
 ) -> tuple[float, hn.SearchSpace, float]:
     """Width, network and measured milliseconds of the widest member that keeps the budget."""
     device, budget = hn.open_device(arguments.device), parse_budget(arguments.max_latency)
-    best, low, high = None, 2, 100  # in steps of 0.05
+    best, low, high = None, 4, round(WIDEST / STEP)
     while low <= high:
         middle = (low + high) // 2
-        space = member(name, arguments.preset, size, classes, round(0.05 * middle, 2), arguments.depth)
+        width = round(STEP * middle, 3)
+        space = member(name, arguments.preset, size, classes, width, arguments.depth)
         cost = hn.measure_architecture(device, space, [0] * len(space.layers)).median_ms
         if cost <= budget:
-            best, low = (round(0.05 * middle, 2), space, cost), middle + 1
+            best, low = (width, space, cost), middle + 1
         else:
             high = middle - 1
     if best is None:
@@ -169,7 +176,8 @@ def main() -> None:
     parser.add_argument("--max-latency", default="180us")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--depth", type=float, default=1.0)
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=[*FAMILIES, *NAMES])
+    known = [*FAMILIES, *NAMES, *skeletons.NAMES]
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=known)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--weight-decay", type=float, default=BEFORE["weight_decay"])
     parser.add_argument(
