@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -285,6 +286,16 @@ def test_a_dry_run_tells_the_steps_and_writes_nothing(cli, tmp_path):
     assert status == 0
     assert {row["state"] for row in json.loads(out)} == {"missing"}
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_without_a_search_until_one_is_asked_for(cli, tmp_path):
+    methods = []
+    for words in (["--no-search"], [], ["--search"]):
+        status, _, err = cli(*run_words(tmp_path / "run", "--until", "profile", *words))
+        assert status == 0, err
+        settings = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+        methods.append(settings["search"]["method"])
+    assert methods == ["none", "none", "evolution"]
 
 
 def test_without_a_command_the_help_is_shown(cli):

@@ -96,9 +96,11 @@ class SupernetSection(Section):
 class SearchSection(Section):
     """Evolution under the budget. window: only architectures that use at least this share of the budget.
 
-    margin: share of the budget kept free, so that noise of the device does not break the promise.
+    margin: share of the budget kept free, so that noise of the device does not break the promise. method: "none"
+    searches nothing, takes one operator at all layers, and leaves the time of a search to its training.
     """
 
+    method: Literal["evolution", "none"] = "evolution"
     evaluations: Positive | Auto = "auto"
     random_evaluations: Annotated[int, Field(ge=0)] | Auto = "auto"
     window: float = Field(0.9, ge=0, lt=1)

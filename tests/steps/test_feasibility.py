@@ -18,7 +18,7 @@ def test_another_depth_is_taken_only_where_it_buys_much_more_capacity(tmp_path):
     taken = []
     for budget_ms in (0.04, 0.06, 0.1, 0.2):
         job = quick_job(tmp_path / str(budget_ms), *FITTED, budget_ms=budget_ms, device=AT_ONCE)
-        usual, *others = feasibility._families(job, ["mb_k3_e3"], feasibility.DEPTHS)
+        usual, *others = feasibility._families(job, ["mb_k3_e3"], feasibility.DEPTHS, feasibility.FILLED)
         gains = feasibility._capacities(job, [usual, *others]) / feasibility._capacities(job, [usual])
         gain, shape = max(
             zip(gains, [usual[1], *(shape for _, shape in others)], strict=True), key=lambda x: x[0]
@@ -107,7 +107,7 @@ def test_a_run_from_before_depths_were_fitted_keeps_the_usual_one(tmp_path):
 @pytest.mark.parametrize("depth", feasibility.DEPTHS)
 def test_a_family_is_as_wide_as_its_share_of_the_budget_lets_it_be(tmp_path, depth):
     job = quick_job(tmp_path / "run", *FITTED, budget_ms=0.2)
-    ((kind, shape),) = feasibility._families(job, ["mb_k3_e3"], [depth])
+    ((kind, shape),) = feasibility._families(job, ["mb_k3_e3"], [depth], feasibility.FILLED)
     costs = []
     for width in (shape.width, round(shape.width + feasibility.WIDTH_STEP, 2)):
         space = job.space_at(Shape(width, depth))

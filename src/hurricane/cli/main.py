@@ -86,6 +86,12 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
     init: Annotated[Optional[Path], typer.Option(help="Starting weights (safetensors).")] = None,
+    search: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--search/--no-search", help="Without: one operator at all layers, trained for all of the time."
+        ),
+    ] = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -104,6 +110,7 @@ def run(
         "space.image_size": image_size,
         "run.seed": seed,
         "run.time_limit_s": None if time_limit is None else config_file.parse_time(time_limit),
+        "search.method": None if search is None else "evolution" if search else "none",
         "retrain.init": None if init is None else str(init.resolve()),
     }
     if init is not None and not init.is_file():

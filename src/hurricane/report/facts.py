@@ -107,11 +107,12 @@ class ScoredFacts:
 class Finalist:
     """One of the best by score, measured whole on the device before anything was retrained.
 
-    fits : whether what was measured keeps the budget. outcome : what became of it, in words.
+    fits : whether what was measured keeps the budget. outcome : what became of it, in words. score : None without a
+    search.
     """
 
     architecture: tuple[str, ...]
-    score: float
+    score: float | None
     predicted_ms: float
     measured_ms: float
     fits: bool
@@ -160,7 +161,8 @@ class ReportFacts:
         `balanced` (bool), and lists the rest.
     rejected : (predicted, measured) milliseconds of finalists whose file missed the budget.
     command : those that made the run, one a line.
-    seconds : of each step. winner : (cost, score) of the architecture that was chosen.
+    searched : whether there was a choice of operators, or one for all layers (`--no-search`).
+    seconds : of each step. winner : (cost, score) of the architecture that was chosen by its score.
     per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
     """
 
@@ -176,6 +178,7 @@ class ReportFacts:
     rejected: tuple[tuple[float, float], ...] = ()
     space: SpaceFacts | None = None
     points: tuple[LatencyPoint, ...] = ()
+    searched: bool = True
     scored: tuple[ScoredFacts, ...] = ()
     finalists: tuple[Finalist, ...] = ()
     winner: tuple[float, float] | None = None

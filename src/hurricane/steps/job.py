@@ -147,6 +147,19 @@ class Job:
         )
 
     @property
+    def searches(self) -> bool:
+        """Whether there is a choice of operators; else there is one for all layers, which `feasibility` decides."""
+        return self.config.search.method != "none"
+
+    @property
+    def decided(self) -> bool:
+        """Whether all is known that the full space follows from: its shape and, without a search, its operator."""
+        known = self.run.decision("width")
+        if self.searches and self.config.space.width != "auto":
+            return True
+        return known is not None and ("operator" in known) != self.searches
+
+    @property
     def shape(self) -> Shape:
         """Width and depth of the space, as given or as decided."""
         section, decided = self.config.space, self.run.decision("width")
@@ -160,8 +173,13 @@ class Job:
 
     @property
     def full_space(self) -> SearchSpace:
-        """The space that is profiled: every choice, in the shape that was decided."""
-        return self.space_at(self.shape)
+        """The space that is profiled: every choice (the one of a run without search), in the shape that was decided."""
+        space, decided = self.space_at(self.shape), self.run.decision("width")
+        if self.searches:
+            return space
+        if decided is None or "operator" not in decided:
+            raise RunError("the operator is not decided yet; `hurricane run` with a budget decides it")
+        return space.narrow([(decided["operator"],) for _ in space.layers])
 
     @property
     def small_space(self) -> SearchSpace:

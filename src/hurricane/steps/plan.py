@@ -76,6 +76,9 @@ def default_lengths(job: Job, mean_macs: float) -> Lengths:
         evaluations=60,
         random_evaluations=40,
     )
+    if not job.searches:
+        lengths = replace(lengths, retrain=lengths.stage1 + lengths.stage2 + lengths.retrain)
+    lengths = _overridden(job, lengths)
     if pictures <= SMALL_DATA and not job.config.run.time_limit_s:
         per_s = min(ASSUMED_PICTURES_PER_S, ASSUMED_MACS_PER_S / mean_macs)
         lengths = fitted(lengths, SMALL_DATA_SECONDS, lambda plan: total_seconds(job, plan, per_s, 3 * per_s))
@@ -83,7 +86,7 @@ def default_lengths(job: Job, mean_macs: float) -> Lengths:
 
 
 def _overridden(job: Job, lengths: Lengths) -> Lengths:
-    """Lengths that the settings give stand as given."""
+    """Lengths that the settings give stand as given; without a search there is one training only."""
     config = job.config
     given: dict[str, Any] = {
         "stage1": config.supernet.epochs,
@@ -93,6 +96,8 @@ def _overridden(job: Job, lengths: Lengths) -> Lengths:
         "random_evaluations": config.search.random_evaluations,
     }
     lengths = replace(lengths, **{name: value for name, value in given.items() if value != "auto"})
+    if not job.searches:
+        return replace(lengths, stage1=0, stage2=0, evaluations=0, random_evaluations=0)
     return replace(lengths, stage2=0) if config.supernet.stages == 1 else lengths
 
 
@@ -310,7 +315,7 @@ def spent_seconds(job: Job, commands: Sequence[str]) -> float:
 
 
 def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: dict[str, float]) -> None:
-    steps = ", ".join(f"{name} {seconds / 60:.1f} min" for name, seconds in estimate.items())
+    steps = ", ".join(f"{name} {seconds / 60:.1f} min" for name, seconds in estimate.items() if seconds)
     job.view.say(f"{_told(speed)}; expected: {steps}")
     for word, sign in (("cut to keep the time limit", 1), ("lengthened, the time limit leaves room", -1)):
         changed = [
@@ -382,7 +387,9 @@ def _training_rate(job: Job, model: Supernet, archs: Archs, precision: str) -> f
 
 
 def typical_archs(job: Job, seed: int = 0) -> Archs:
-    """Some architectures of the hardware-aware space within the budget."""
+    """Some architectures of the hardware-aware space within the budget; the one that there is without a search."""
+    if not job.searches:
+        return np.zeros((1, len(job.small_space.layers)), np.int64)
     return sample(job.small_space, 16, seed=seed, cost=job.latency_model, max_ms=job.budget_ms)
 
 

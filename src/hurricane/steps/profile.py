@@ -15,7 +15,7 @@ FILES = ("profile/table.json",)
 
 def key(job: Job) -> str | None:
     """Hash of device, space and profile settings; the budget is not among them."""
-    if job.config.space.width == "auto" and job.run.decision("width") is None:
+    if not job.decided:
         return None
     section = job.config.profile.model_dump(mode="json", exclude={"networks", "error"})
     return digest([job.identity["device"], job.full_space.to_json(), section])

@@ -74,8 +74,11 @@ def facts_of(job: Job) -> ReportFacts:
         space=_space(job),
         points=_points(job),
         scored=(*_scored_first(job), *_scored(found)),
+        searched=job.searches,
         finalists=_finalists(job, found, finalist),
-        winner=None if finalist is None else (finalist["predicted_ms"], finalist["score"]),
+        winner=None
+        if finalist is None or finalist["score"] is None
+        else (finalist["predicted_ms"], finalist["score"]),
         architecture=_architecture(job, finalist),
         curves=_curves(job),
         per_class=tuple(
@@ -258,12 +261,13 @@ def _architecture(job: Job, finalist: dict[str, Any] | None) -> tuple[OperatorRo
 
 def _curves(job: Job) -> tuple[Curve, ...]:
     curves = []
-    for name, folder in (
-        ("supernet, warm-up", stages.WARM_UP),
-        ("supernet, stage 1", stages.STAGE1),
-        ("supernet, stage 2", stages.STAGE2),
-        ("retraining", retrain.NAME),
-    ):
+    supernets = {
+        "supernet, warm-up": stages.WARM_UP,
+        "supernet, stage 1": stages.STAGE1,
+        "supernet, stage 2": stages.STAGE2,
+    }
+    trained = {**supernets, "retraining": retrain.NAME} if job.searches else {"training": retrain.NAME}
+    for name, folder in trained.items():
         rows = read_rows(job.run.path(*folder.split("/"), "curve.jsonl"))
         latest = [row for row in rows if row.get("key") == rows[-1].get("key")]
         points = {row["epoch"]: (row["epoch"], row["loss"], row["accuracy"]) for row in latest}

@@ -44,7 +44,8 @@ def perform(job: Job) -> None:
     spent = plan.spent_seconds(job, plan.BEFORE_RETRAINING)
     lengths = plan.revised(job, lengths, speed, recent, spent, ("retrain",))
     section = job.config.retrain
-    if section.start == "supernet":
+    start = section.start if job.searches else "scratch"
+    if start == "supernet":
         network.inherit(big, section.inherited)
     elif section.init:
         supernet.start_from(job, network, Path(section.init))
@@ -82,7 +83,7 @@ def perform(job: Job) -> None:
     with placed(network, job.place):
         recalibrate(network, (), statistics)
     save_tensors(folder / "model.safetensors", network.state_dict())
-    made = {"epochs": lengths.retrain, "start": section.start, "trainer": named(job.place)}
+    made = {"epochs": lengths.retrain, "start": start, "trainer": named(job.place)}
     job.run.finish(NAME, key_now, finalist=finalist, **made)
     checkpoint.unlink(missing_ok=True)
 

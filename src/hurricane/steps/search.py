@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hurricane.errors import InfeasibleBudget
 from hurricane.latency_model import LatencyModel, fit_latency
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, digest, read_rows
@@ -34,6 +35,9 @@ def key(job: Job) -> str | None:
 
 def perform(job: Job) -> None:
     """Search, search at random, measure the finalists; writes scores as it goes."""
+    if not job.searches:
+        _without(job)
+        return
     plan.seeded(job, 2)
     model = supernet.load(job)
     stage = supernet.last_stage(job)
@@ -63,6 +67,29 @@ def perform(job: Job) -> None:
     job.run.finish(NAME, key_now, finalists=finalists, history=history, random=random_rows)
 
 
+def _without(job: Job) -> None:
+    """The one architecture of a run that does not search, measured; it has no score.
+
+    Raises InfeasibleBudget where it misses the budget, before it is trained.
+    """
+    key_now, space, cost = key(job), job.small_space, job.latency_model
+    assert key_now is not None
+    only = Scored((0,) * len(space.layers), space.names((0,) * len(space.layers)), 0.0, 0.0)
+    for _ in range(ROUNDS):
+        rows, _ = _measured(job, space, [only], cost)
+        if rows[0]["fits"]:
+            job.view.say(
+                f"no search: predicted {rows[0]['predicted_ms']:.3g} ms, measured {rows[0]['measured_ms']:.3g} ms"
+            )
+            job.run.finish(NAME, key_now, finalists=[{**rows[0], "score": None}], history=[], random=[])
+            return
+    raise InfeasibleBudget(
+        job.budget_ms,
+        rows[0]["measured_ms"],
+        f"make sure that nothing else runs there, or give --set space.width={job.shape.width - 0.05:.2f}",
+    )
+
+
 def chosen(job: Job) -> dict[str, Any] | None:
     """The finalist to retrain: the best of those left that keep the budget, or the fastest of them; None if none is.
 
@@ -79,7 +106,8 @@ def chosen(job: Job) -> dict[str, Any] | None:
     left = [row for row in finalists if tuple(row["architecture"]) not in gone]
     fitting = [row for row in left if row["fits"] and row["measured_ms"] * slower <= job.budget_ms]
     if fitting:
-        return max(fitting, key=lambda row: float(row["score"]))
+        # One that was found without a search has no score, and no rival.
+        return max(fitting, key=lambda row: float(row["score"] or 0.0))
     return min(left, key=lambda row: float(row["measured_ms"]), default=None)
 
 

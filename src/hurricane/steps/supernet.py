@@ -43,7 +43,7 @@ def key(job: Job) -> str | None:
 
 
 def perform(job: Job) -> None:
-    """Train both stages and search the first; leaves `supernet/weights.safetensors`."""
+    """Train both stages and search the first; leaves `supernet/weights.safetensors` (without a search, fresh ones)."""
     plan.seeded(job, 1)
     pictures = job.pictures
     model = Supernet(job.small_space, pictures.mean, pictures.std)
@@ -52,19 +52,27 @@ def perform(job: Job) -> None:
     lengths, speed = plan.prepare(job, model, plan.typical_archs(job))
     key_now = key(job)
     assert key_now is not None
+    later = _train(job, model, lengths, speed, key_now) if job.searches else None
+    save_tensors(job.run.path(NAME, "weights.safetensors"), model.state_dict())
+    job.run.finish(NAME, key_now, later=later, precision=speed.precision, trainer=named(job.place))
+
+
+def _train(
+    job: Job, model: Supernet, lengths: plan.Lengths, speed: plan.Speed, key_now: str
+) -> list[str] | None:
+    """Train both stages and search the first; the later layers that it found, None where there is one stage."""
     warm = _warm_up(job, model, lengths.stage1, speed.precision, key_now)
     first = stages.first(job)
     _train_stage(job, model, first, lengths.stage1 - warm, speed.precision, key_now)
-    later: list[str] | None = None
-    if job.config.supernet.stages == 2:
-        later = _search_stage1(job, model, first, lengths.evaluations, speed.precision, key_now)
-        lengths = _revised(job, lengths, speed, warm)
-        for number, layer in enumerate(first.space.layers[: -stages.later_count(job)]):
-            _grow(job, model, number, layer.choices[0])
-        second = stages.second(job, later)
-        _train_stage(job, model, second, lengths.stage2, speed.precision, digest([key_now, later]))
-    save_tensors(job.run.path(NAME, "weights.safetensors"), model.state_dict())
-    job.run.finish(NAME, key_now, later=later, precision=speed.precision, trainer=named(job.place))
+    if job.config.supernet.stages == 1:
+        return None
+    later = _search_stage1(job, model, first, lengths.evaluations, speed.precision, key_now)
+    lengths = _revised(job, lengths, speed, warm)
+    for number, layer in enumerate(first.space.layers[: -stages.later_count(job)]):
+        _grow(job, model, number, layer.choices[0])
+    second = stages.second(job, later)
+    _train_stage(job, model, second, lengths.stage2, speed.precision, digest([key_now, later]))
+    return later
 
 
 def _revised(job: Job, lengths: plan.Lengths, speed: plan.Speed, warm: int) -> plan.Lengths:
