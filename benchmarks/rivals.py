@@ -204,9 +204,9 @@ def measured(job: Job, rows: list[Row]) -> None:
 
 def own_row(job: Job) -> Row:
     """The run itself, to stand beside what is measured with it."""
-    verdict, epochs = verdict_of(job), job.run.record(retrain.NAME)["epochs"]
-    section = job.config.retrain
-    inherited = section.inherited if section.start == "supernet" else 0.0
+    verdict, trained_how = verdict_of(job), job.run.record(retrain.NAME)
+    epochs = trained_how["epochs"]
+    inherited = job.config.retrain.inherited if trained_how["start"] == "supernet" else 0.0
     return {
         "name": OWN,
         "seed": job.config.run.seed,
