@@ -116,10 +116,10 @@ def _median(runs: list[list[int | None]], place: int, most: int) -> int:
     return values[len(values) // 2]
 
 
-def against_spos() -> str:
+def against_spos(name: str) -> str:
     """What each way's supernet costs, and what its winners are worth; means over seeds."""
     ways: dict[str, list[dict[str, Any]]] = {}
-    for row in read("against_spos_cifar10"):
+    for row in read(name):
         ways.setdefault(row["way"], []).append(row)
     table = []
     for way, same in ways.items():
@@ -204,11 +204,13 @@ def families(name: str) -> str:
         found.setdefault((*recipe, row["family"], row["depth"]), []).append(row)
     table = []
     for (epochs, _, _, family, depth), same in sorted(found.items(), key=lambda item: item[0][0]):
-        first = same[0]
+        first, shown = same[0], family.removeprefix("skeleton: ")
+        if depth != 1 and "as published" not in family:
+            shown += f", depth {depth:g}"
         each = ", ".join(f"{100 * row['top1']:.1f}" for row in sorted(same, key=lambda row: row["seed"]))
         table.append(
             [
-                family if depth == 1 or "as published" in family else f"{family}, depth {depth:g}",
+                shown,
                 f"{first['width']:g}",
                 f"{len(first['architecture'])}",
                 f"{first['macs'] / 1e6:.1f}",
@@ -280,13 +282,14 @@ def _spread(values: list[float]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "against_spos": against_spos,
+    "against_spos": lambda: against_spos("against_spos_cifar10"),
     "hand_made": lambda: families("hand_made_cifar10"),
     "latency": latency,
     "ranking": ranking,
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
     "search": search,
+    "skeletons": lambda: families("skeletons_cifar10"),
     "spaces": spaces,
     "search_held_out": lambda: search("search_held_out"),
     "throughput": throughput,
