@@ -77,6 +77,8 @@ def verdict_of(job: Job) -> Any:
 def fitted(job: Job, name: str) -> SearchSpace:
     """The network that a name stands for, as a space of one architecture; SystemExit for an unknown name."""
     kind, _, rest = name.partition(" ")
+    if kind in ("aware", "inherited") and not job.searches:
+        raise SystemExit(f"there is no {name!r} beside a run without a search")
     if name in ("winner", "inherited winner"):
         return job.small_space.narrow([(choice,) for choice in verdict_of(job)["architecture"]])
     if name in NAMES:

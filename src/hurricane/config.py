@@ -109,6 +109,12 @@ class SearchSection(Section):
     rank_pictures: int = Field(2000, ge=16)
     measured: int = Field(6, ge=1)
 
+    def deciding(self) -> dict[str, Any]:
+        """The settings that steps depend on; those of a search do not tell that there is one."""
+        if self.method == "none":
+            return {"method": "none"}
+        return self.model_dump(mode="json", exclude={"method"})
+
 
 class RetrainSection(Section):
     """Training of the winner. start: from the supernet's weights, or from scratch.

@@ -20,7 +20,7 @@ from hurricane.config import Config
 from hurricane.errors import ConfigError, HurricaneError, ModelError, RunError
 from hurricane.runs import RUN_FILE, Run, write_text
 from hurricane.space import SKELETONS, Shape
-from hurricane.steps import feasibility, profile, specialize
+from hurricane.steps import feasibility, plain, profile, specialize
 from hurricane.steps.job import Job, SilentView, View
 
 COMMANDS = ("profile", "specialize", "train", "search", "retrain", "export", "verify", "report")
@@ -89,7 +89,7 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
     try:
         write_text(run.path(CONFIG_FILE), config_file.to_toml(config))
         job = Job(run, config, view)
-        feasibility.decide(job)
+        _decide(job)
         # Decoding now tells broken pictures before hours of work.
         for note in (*job.source.facts.warnings, *job.pictures.warnings, *job.pictures.notes):
             view.say(note)
@@ -101,6 +101,11 @@ def _created(folder: Path, config: Config, view: View, command: str) -> Job:
         _remove(new)
         raise
     return job
+
+
+def _decide(job: Job) -> None:
+    """Decide and record the shape of the space and, without a search, its operator, unless they are known."""
+    (feasibility if job.searches else plain).decide(job)
 
 
 def _remove(folders: Sequence[Path]) -> None:
@@ -298,7 +303,7 @@ def perform(job: Job, command: str, *, force: bool = False) -> bool:
     module = step(command)
     key_now = module.key(job)
     if key_now is None and command == "profile":
-        feasibility.decide(job)
+        _decide(job)
         key_now = module.key(job)
     if key_now is None:
         earlier = next(s for s in states(job) if s.state != "done").command
@@ -327,7 +332,7 @@ def run(job: Job, *, until: str = "report", on_step: Callable[[str, bool], None]
     measured, and the next one retrained, `verify.candidates` times at most.
     """
     wanted = COMMANDS[: COMMANDS.index(until) + 1]
-    feasibility.decide(job)
+    _decide(job)
     found = [state for state in states(job) if state.command in wanted]
     if _trains(found):
         _check_trainer(job.config)

@@ -19,7 +19,7 @@ def test_another_depth_is_taken_only_where_it_buys_much_more_capacity(tmp_path):
     for budget_ms in (0.04, 0.06, 0.1, 0.2):
         job = quick_job(tmp_path / str(budget_ms), *FITTED, budget_ms=budget_ms, device=AT_ONCE)
         usual, *others = feasibility._families(job, ["mb_k3_e3"], feasibility.DEPTHS, feasibility.FILLED)
-        gains = feasibility._capacities(job, [usual, *others]) / feasibility._capacities(job, [usual])
+        gains = feasibility.capacities_of(job, [usual, *others]) / feasibility.capacities_of(job, [usual])
         gain, shape = max(
             zip(gains, [usual[1], *(shape for _, shape in others)], strict=True), key=lambda x: x[0]
         )

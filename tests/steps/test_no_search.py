@@ -5,9 +5,11 @@ import pytest
 
 from hurricane import pipeline
 from hurricane.errors import InfeasibleBudget, SpaceError
-from hurricane.runs import read_rows
+from hurricane.nn import FixedNetwork
+from hurricane.runs import append_row, read_rows
 from hurricane.space import Shape
-from hurricane.steps import feasibility, plan, retrain, search, supernet
+from hurricane.steps import feasibility, plan, report, retrain, search, supernet
+from hurricane.steps import plain as plain_step
 from hurricane.steps.job import SilentView
 from tests.steps.quick import quick_job, state_of
 
@@ -17,14 +19,17 @@ WIDE = (*PLAIN, "space.width=auto", 'space.choices=["sep_k3", "mb_k3_e3", "mb_k3
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    job = quick_job(tmp_path_factory.mktemp("plain") / "run", *WIDE, budget_ms=0.1)
-    return job, pipeline.run(job)
+    """A finished run without a search, in a folder in which one was begun."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    pipeline.run(quick_job(folder, *WIDE, "search.method=evolution", budget_ms=0.1), until="train")
+    job = quick_job(folder, *WIDE, budget_ms=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FixedNetwork, "inherit", lambda *_: pytest.fail("there is no supernet to inherit from"))
+        return job, pipeline.run(job)
 
 
 def measured(job, kind, width):
-    space = job.space_at(Shape(width, job.shape.depth))
-    arch = [[layer.choices.index(kind) for layer in space.layers]]
-    return feasibility.measured_ms(job, space, np.array(arch))[0]
+    return feasibility.cost_of(job, kind, Shape(width, job.shape.depth))
 
 
 def test_it_ends_with_a_verified_model_of_one_operator(plain):
@@ -32,16 +37,15 @@ def test_it_ends_with_a_verified_model_of_one_operator(plain):
     verdict = pipeline.verdict(job)
     assert status == 0
     assert verdict["measured_ms"] <= 0.1
-    assert set(verdict["architecture"]) == {job.run.decision("width")["operator"]}
+    assert set(verdict["architecture"]) == {job.plain["operator"]}
     assert set(state_of(job).values()) == {"done"}
 
 
 def test_nothing_but_the_one_network_is_trained_and_nothing_scored(plain):
     job, _ = plain
-    assert not list(job.run.path(supernet.NAME).rglob("curve.jsonl"))
-    assert not list(job.run.folder.rglob("scored.jsonl"))
     assert len(read_rows(job.run.path(retrain.NAME, "curve.jsonl"))) == 1
     assert job.run.record(retrain.NAME)["start"] == "scratch"
+    assert job.run.record(supernet.NAME)["later"] is None
     (finalist,) = job.run.record(search.NAME)["finalists"]
     assert finalist["fits"]
     assert finalist["score"] is None
@@ -52,52 +56,77 @@ def test_its_report_tells_that_nothing_was_searched(plain):
     page = job.run.path("report.html").read_text()
     assert "Keeps the budget" in page
     assert "Nothing was searched" in page
+    assert "before it was trained" in page
     assert "supernet, stage" not in page
+    assert "were measured yet" not in page
 
 
 def test_the_operator_fills_the_budget_and_has_the_most_capacity_of_those_that_do(plain):
     job, _ = plain
-    kind, width = job.run.decision("width")["operator"], job.shape.width
-    share = feasibility.FILLED_ALONE * job.budget_ms
+    kind, width = job.plain["operator"], job.shape.width
+    share = plain_step.FILLED * job.budget_ms
     assert (
         measured(job, kind, width)
         <= share
         < measured(job, kind, round(width + 2 * feasibility.WIDTH_STEP, 2))
     )
-    families = feasibility._families(
-        job, feasibility.FAMILIES[:3], [job.shape.depth], feasibility.FILLED_ALONE
-    )
-    assert families[int(np.argmax(feasibility._capacities(job, families)))] == (kind, job.shape)
+    families = feasibility._families(job, feasibility.FAMILIES[:3], [job.shape.depth], plain_step.FILLED)
+    assert families[int(np.argmax(feasibility.capacities_of(job, families)))] == (kind, job.shape)
 
 
 def test_the_epochs_of_a_search_go_to_the_one_training(plain):
     job, _ = plain
-    searching = quick_job(
-        job.run.folder.with_name("searching"), "supernet.epochs=auto", "retrain.epochs=auto"
-    )
-    alone = quick_job(job.run.folder.with_name("alone"), *WIDE, "retrain.epochs=auto")
+    auto = ("supernet.epochs=auto", "retrain.epochs=auto")
+    searching = quick_job(job.run.folder.with_name("searching"), *auto)
+    alone = quick_job(job.run.folder.with_name("alone"), *WIDE, *auto)
     wanted, lengths = (plan.default_lengths(one, 1e5) for one in (searching, alone))
-    assert (lengths.stage1, lengths.stage2, lengths.evaluations, lengths.random_evaluations) == (0, 0, 0, 0)
-    assert lengths.retrain >= wanted.retrain + wanted.stage1 + wanted.stage2
+    assert lengths == plan.Lengths(0, 0, wanted.stage1 + wanted.stage2 + wanted.retrain, 0, 0)
+    # Small data sets end within half an hour on two cores, however dear the network is.
+    macs = 2e7
+    cut = plan.default_lengths(alone, macs)
+    rate = plan.ASSUMED_MACS_PER_S / macs
+    assert cut.retrain < lengths.retrain
+    assert plan.total_seconds(alone, cut, rate, 3 * rate) <= plan.SMALL_DATA_SECONDS
 
 
-def test_another_budget_is_filled_anew(tmp_path):
+def test_settings_of_a_search_do_not_make_it_stale(plain):
+    job, _ = plain
+    again = pipeline.reopen(job.run.folder, ["search.evaluations=99", "supernet.warm_up=0.5"], SilentView())
+    assert set(state_of(again).values()) == {"done"}
+
+
+def test_old_curves_of_a_search_do_not_change_its_length(tmp_path):
+    job = quick_job(tmp_path / "run", *WIDE, "run.time_limit_s=60", budget_ms=0.1)
+    slow = {"epoch": 1, "pictures": 1000, "loss": 1.0, "accuracy": None, "seconds": 900.0}
+    append_row(job.run.path("supernet", "stage1", "curve.jsonl"), slow)
+    pipeline.run(job, until="retrain")
+    assert "revised" not in job.run.decision("plan")
+
+
+def test_another_budget_or_operator_is_decided_anew_by_any_command(tmp_path):
     width = quick_job(tmp_path / "run", *WIDE, budget_ms=0.1).shape.width
     more = quick_job(tmp_path / "run", *WIDE, budget_ms=0.2)
-    pipeline.run(more, until="profile")
+    assert state_of(more)["profile"] == "missing"
+    assert pipeline.perform(more, "profile")
     assert more.shape.width > width
-    assert more.run.decision("width")["cheap_ms"] <= 0.2
+    other = pipeline.reopen(tmp_path / "run", ['space.choices=["choice_k3"]'], SilentView())
+    assert state_of(other)["profile"] == "stale"
+    assert pipeline.perform(other, "profile")
+    assert other.plain["operator"] == "choice_k3"
 
 
-def test_a_run_that_searched_can_go_on_without_and_back(tmp_path):
+def test_a_run_that_searched_can_go_on_without_and_back_with_nothing_lost(tmp_path):
     folder = tmp_path / "run"
-    pipeline.run(quick_job(folder), until="profile")
+    pipeline.run(quick_job(folder, "space.width=auto"), until="specialize")
+    shape = quick_job(folder, "space.width=auto").shape
     without = pipeline.reopen(folder, PLAIN, SilentView())
     assert state_of(without)["profile"] == "stale"
+    assert "not narrowed yet" in report.render(report.facts_of(without))
     pipeline.run(without, until="specialize")
     assert without.small_space.size == 1
     again = pipeline.reopen(folder, ["search.method=evolution"], SilentView())
-    assert state_of(again)["profile"] == "stale"
+    assert again.shape == shape
+    assert "not narrowed yet" in report.render(report.facts_of(again))
     pipeline.run(again, until="specialize")
     assert again.small_space.size > 1
 
@@ -106,20 +135,28 @@ def test_at_a_given_width_the_most_capable_operator_that_keeps_the_budget_is_tak
     costs = {}
     for budget_ms in (0.065, 10.0):
         job = quick_job(tmp_path / str(budget_ms), *WIDE, "space.width=0.5", budget_ms=budget_ms)
-        costs[budget_ms] = job.run.decision("width")["dear_ms"]
+        costs[budget_ms] = job.plain["cost_ms"]
         assert job.shape == Shape(0.5, 1.0)
     assert costs[0.065] <= 0.065 < costs[10.0]
     with pytest.raises(InfeasibleBudget, match="raise --max-latency"):
         quick_job(tmp_path / "none", *WIDE, "space.width=0.5", budget_ms=0.02)
 
 
-def test_other_operators_than_the_usual_ones_are_taken_where_there_are_no_others(tmp_path):
-    job = quick_job(tmp_path / "run", *WIDE, 'space.choices=["mb_k5_e1", "skip"]', budget_ms=0.1)
-    assert job.run.decision("width")["operator"] == "mb_k5_e1"
+def test_other_operators_than_the_usual_ones_are_taken_where_none_of_those_will_do(tmp_path):
+    only = quick_job(tmp_path / "only", *WIDE, 'space.choices=["mb_k5_e1", "skip"]', budget_ms=0.1)
+    assert only.plain["operator"] == "mb_k5_e1"
+    dear = quick_job(tmp_path / "dear", *WIDE, 'space.choices=["mb_k3_e6", "mb_k3_e1"]', budget_ms=0.03)
+    assert dear.plain["operator"] == "mb_k3_e1"
+
+
+def test_more_is_kept_free_where_that_is_asked_for(tmp_path):
+    job = quick_job(tmp_path / "run", *WIDE, "search.margin=0.3", budget_ms=0.1)
+    assert job.plain["cost_ms"] <= 0.07 * 1.1
 
 
 def test_operators_that_cannot_stand_at_all_layers_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(feasibility, "_stands_everywhere", lambda kind, space: False)
+    monkeypatch.setattr(feasibility, "stands_everywhere", lambda kind, space: False)
+    monkeypatch.setattr(plain_step, "stands_everywhere", lambda kind, space: False)
     with pytest.raises(SpaceError, match="at all layers"):
         quick_job(tmp_path / "run", *WIDE, budget_ms=0.1)
 

@@ -89,7 +89,8 @@ def run(
     search: Annotated[
         Optional[bool],
         typer.Option(
-            "--search/--no-search", help="Without: one operator at all layers, trained for all of the time."
+            "--search/--no-search",
+            help="Without: one operator at all layers, and all of the training for it.",
         ),
     ] = None,
     settings: SetOption = None,

@@ -13,7 +13,7 @@ import numpy as np
 
 from hurricane import ops
 from hurricane.devices import measure_architectures, open_device
-from hurricane.errors import InfeasibleBudget, SpaceError
+from hurricane.errors import InfeasibleBudget
 from hurricane.latency import Floats
 from hurricane.space import Archs, SearchSpace, Shape
 from hurricane.specialization import capacities
@@ -25,8 +25,6 @@ NETWORKS_PER_WIDTH = 3
 # One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
 FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
 FILLED = 0.8
-# What a network that leaves nothing to choose may take: the rest is for the noise of the device.
-FILLED_ALONE = 0.95
 # Layers cost time even where they compute little, so a short budget may be better spent on fewer and wider ones. But
 # widths come in steps, so small gains are luck, and fewer layers leave less to search: other depths must buy more.
 DEPTHS = (1.0, 0.7, 0.5, 1.4)
@@ -74,12 +72,13 @@ def check(job: Job, shape: Shape) -> tuple[float, float]:
     cheap = float(measured_ms(job, space, cheap_networks(space)).min())
     budget = job.config.max_ms
     if budget is not None and budget < cheap * DOUBT:
-        raise InfeasibleBudget(budget, cheap, _advice(job))
+        raise InfeasibleBudget(budget, cheap, advice(job))
     dear = float(measured_ms(job, space, dear_network(space))[0])
     return cheap, dear
 
 
-def _advice(job: Job) -> str:
+def advice(job: Job) -> str:
+    """What to do about a budget that is out of reach."""
     if job.config.space.width != "auto":
         return f"raise --max-latency, or give {SMALLER}"
     if job.config.space.depth != "auto":
@@ -88,38 +87,37 @@ def _advice(job: Job) -> str:
 
 
 def decide(job: Job) -> None:
-    """Check the budget against measured extremes; decide and record width and depth unless given or known.
-
-    Without a search also the one operator, which together with them fills the budget.
-    """
+    """Check the budget against measured extremes; decide and record width and depth unless given or known."""
+    known = job.run.decision("width")
     settings = [job.config.space.model_dump(mode="json"), job.device.name, job.config.specialize.capacity]
-    if _stands(job, settings):
+    # A width that was fitted stays for a later budget; a given one is checked against each budget once.
+    if (
+        known is not None
+        and _spelled_out(job, known["settings"], known) == _spelled_out(job, settings, known)
+        and (job.config.space.width == "auto" or known.get("budget_ms") == job.budget_ms)
+    ):
         return
-    operator = {}
-    with job.view.bar("measuring a few whole networks", 3) as bar:
-        if job.config.space.width == "auto":
-            check(job, Shape(WIDTHS[0], min(depths(job))))
-        bar.advance(1)
-        if not job.searches:
-            kind, shape = _plain(job)
-            operator, reason = {"operator": kind}, f"no search, {kind} everywhere"
-        elif job.config.space.width == "auto":
-            shape, reason = _fitted(job)
-        else:
+    given = job.config.space.width
+    with job.view.bar("measuring a few whole networks", 3 if given == "auto" else 1) as bar:
+        if given != "auto":
             shape, reason = job.shape, "given"
+        else:
+            check(job, Shape(WIDTHS[0], min(depths(job))))
+            bar.advance(1)
+            shape, reason = _fitted(job)
+            bar.advance(1)
+        cheap, dear = check(job, shape)
         bar.advance(1)
-        cheap, dear = check(job, shape) if job.searches else [_cost_of(job, kind, shape)] * 2
-        bar.advance(1)
-    told = f"networks measured from {cheap:.3g} ms (few MACs) to {dear:.3g} ms (most)"
-    job.view.say(f"{shape} ({reason}): {told if job.searches else f'{dear:.3g} ms measured'}")
-    if job.searches and job.budget_ms > dear:
+    job.view.say(
+        f"{shape} ({reason}): networks measured from {cheap:.3g} ms (few MACs) to {dear:.3g} ms (most)"
+    )
+    if job.budget_ms > dear:
         job.view.say("the budget is above the slowest network of the space: it is kept trivially")
     job.run.decide(
         "width",
         {
             "value": shape.width,
             "depth": shape.depth,
-            **operator,
             "reason": reason,
             "cheap_ms": cheap,
             "dear_ms": dear,
@@ -127,20 +125,6 @@ def decide(job: Job) -> None:
             "budget_ms": job.budget_ms,
         },
     )
-
-
-def _stands(job: Job, settings: list[Any]) -> bool:
-    """Whether what was decided holds for the settings and the budget of now.
-
-    A width that was fitted for a search stays for a later budget; one that was given, or that is to fill the budget, is
-    checked against each budget once.
-    """
-    known = job.run.decision("width")
-    if known is None or not job.decided:
-        return False
-    same = _spelled_out(job, known["settings"], known) == _spelled_out(job, settings, known)
-    stays = job.searches and job.config.space.width == "auto"
-    return same and (stays or known.get("budget_ms") == job.budget_ms)
 
 
 def _spelled_out(job: Job, settings: list[Any], decided: Mapping[str, Any]) -> list[Any]:
@@ -167,7 +151,7 @@ def _fitted(job: Job) -> tuple[Shape, str]:
     have most capacity then names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
     on another (docs/RESULTS.md, families at one latency). It is then tried at other depths, too.
     """
-    best = _best_family(job, FAMILIES, FILLED)
+    best = best_family(job, FAMILIES, FILLED)
     if best is None:
         return middle_shape(job), "fitted so that random networks cost about the budget"
     kind, shape = best
@@ -176,39 +160,15 @@ def _fitted(job: Job) -> tuple[Shape, str]:
     return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"
 
 
-def _plain(job: Job) -> tuple[str, Shape]:
-    """One operator for all layers, and the shape in which it fills the budget: those with most capacity.
-
-    Raises InfeasibleBudget where none that there is keeps the budget.
-    """
-    choices = job.config.space.choices
-    kinds = [kind for kind in FAMILIES if kind in choices] or choices
-    if job.config.space.width == "auto":
-        best = _best_family(job, kinds, FILLED_ALONE)
-        if best is not None:
-            return best
-        shape = Shape(WIDTHS[0], min(depths(job)))
-    else:
-        shape = job.shape
-    standing = [kind for kind in kinds if _stands_everywhere(kind, job.space_at(shape))]
-    if not standing:
-        raise SpaceError("without a search one operator has to stand at all layers; none of these can")
-    costs = {kind: _cost_of(job, kind, shape) for kind in standing}
-    fitting = [(kind, shape) for kind in standing if costs[kind] <= FILLED_ALONE * job.budget_ms]
-    if not fitting:
-        raise InfeasibleBudget(job.budget_ms, min(costs.values()) / FILLED_ALONE, _advice(job))
-    return fitting[int(np.argmax(_capacities(job, fitting)))]
-
-
-def _best_family(job: Job, kinds: Sequence[str], share: float) -> tuple[str, Shape] | None:
+def best_family(job: Job, kinds: Sequence[str], share: float) -> tuple[str, Shape] | None:
     """The operator with most capacity where it takes such a share of the budget everywhere, and the shape for that."""
     usual, *others = depths(job)
     found = _families(job, kinds, [usual], share) or _families(job, kinds, others, share)
     if not found:
         return None
-    kind, shape = found[int(np.argmax(_capacities(job, found)))]
+    kind, shape = found[int(np.argmax(capacities_of(job, found)))]
     tried = [(kind, shape), *_families(job, [kind], others, share)]
-    gains = _capacities(job, tried)
+    gains = capacities_of(job, tried)
     best = int(np.argmax(gains))
     return tried[best] if gains[best] >= WORTHWHILE * gains[0] else (kind, shape)
 
@@ -221,7 +181,7 @@ def _families(
     return [(kind, shape) for kind, shape in shapes if shape is not None]
 
 
-def _capacities(job: Job, families: Sequence[tuple[str, Shape]]) -> Floats:
+def capacities_of(job: Job, families: Sequence[tuple[str, Shape]]) -> Floats:
     """Capacity of the searched layers of each, comparable among themselves."""
     graphs = [
         [ops.graph(layer.spec(kind)) for layer in job.space_at(shape).layers] for kind, shape in families
@@ -229,11 +189,12 @@ def _capacities(job: Job, families: Sequence[tuple[str, Shape]]) -> Floats:
     return capacities(graphs, job.config.specialize.capacity)
 
 
-def _stands_everywhere(kind: str, space: SearchSpace) -> bool:
+def stands_everywhere(kind: str, space: SearchSpace) -> bool:
+    """Whether each layer has the operator among its choices."""
     return all(kind in layer.choices for layer in space.layers)
 
 
-def _cost_of(job: Job, kind: str, shape: Shape) -> float:
+def cost_of(job: Job, kind: str, shape: Shape) -> float:
     """Measured milliseconds of one operator everywhere."""
     space = job.space_at(shape)
     return float(measured_ms(job, space, np.array([[la.choices.index(kind) for la in space.layers]]))[0])
@@ -245,13 +206,13 @@ def _widest(job: Job, kind: str, depth: float, share: float) -> Shape | None:
     None where there is none or a layer lacks the operator. The width is doubled until it costs more, then halved in
     between, for channels come in steps and costs with them.
     """
-    if not _stands_everywhere(kind, job.space_at(Shape(WIDTHS[0], depth))):
+    if not stands_everywhere(kind, job.space_at(Shape(WIDTHS[0], depth))):
         return None
 
     def fits(steps: int) -> bool:
         shape = Shape(round(steps * WIDTH_STEP, 2), depth)
         # A slow spell of the device must not pass for a network that is too slow.
-        return any(_cost_of(job, kind, shape) <= share * job.budget_ms for _ in range(2))
+        return any(cost_of(job, kind, shape) <= share * job.budget_ms for _ in range(2))
 
     steps = [round(width / WIDTH_STEP) for width in WIDTHS]
     above = next((number for number, step in enumerate(steps) if not fits(step)), len(steps))

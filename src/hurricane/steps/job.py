@@ -53,7 +53,7 @@ class _NoBar:
 
 
 def decided_shape(decided: Mapping[str, Any]) -> Shape:
-    """The shape in the decision "width"; a run from before depths were fitted has decided none."""
+    """The shape in the decision "width" or "plain"; a run from before depths were fitted has decided none."""
     return Shape(float(decided["value"]), float(decided.get("depth", Shape().depth)))
 
 
@@ -148,23 +148,35 @@ class Job:
 
     @property
     def searches(self) -> bool:
-        """Whether there is a choice of operators; else there is one for all layers, which `feasibility` decides."""
+        """Whether there is a choice of operators; else `steps.plain` decides one for all layers."""
         return self.config.search.method != "none"
+
+    @property
+    def plain_asked(self) -> list[Any]:
+        """What the one network of a run without a search follows from, beside device and pictures."""
+        config = self.config
+        space = config.space.model_dump(mode="json")
+        return [space, config.specialize.capacity, config.search.margin, config.max_ms]
+
+    @property
+    def plain(self) -> dict[str, Any] | None:
+        """What was decided for a run without a search; None where that was for other settings or another budget."""
+        known = self.run.decision("plain")
+        return known if known is not None and known["asked"] == self.plain_asked else None
 
     @property
     def decided(self) -> bool:
         """Whether all is known that the full space follows from: its shape and, without a search, its operator."""
-        known = self.run.decision("width")
-        if self.searches and self.config.space.width != "auto":
-            return True
-        return known is not None and ("operator" in known) != self.searches
+        if not self.searches:
+            return self.plain is not None
+        return self.config.space.width != "auto" or self.run.decision("width") is not None
 
     @property
     def shape(self) -> Shape:
         """Width and depth of the space, as given or as decided."""
-        section, decided = self.config.space, self.run.decision("width")
-        if section.width == "auto" and decided is None:
+        if not self.decided:
             raise RunError("the width is not decided yet; `hurricane run` with a budget decides it")
+        section, decided = self.config.space, self.run.decision("width") if self.searches else self.plain
         fitted = Shape() if decided is None else decided_shape(decided)
         return Shape(
             fitted.width if section.width == "auto" else section.width,
@@ -173,13 +185,11 @@ class Job:
 
     @property
     def full_space(self) -> SearchSpace:
-        """The space that is profiled: every choice (the one of a run without search), in the shape that was decided."""
-        space, decided = self.space_at(self.shape), self.run.decision("width")
-        if self.searches:
+        """The space that is profiled, in the shape that was decided: every choice, or one without a search."""
+        space = self.space_at(self.shape)
+        if self.searches or self.plain is None:
             return space
-        if decided is None or "operator" not in decided:
-            raise RunError("the operator is not decided yet; `hurricane run` with a budget decides it")
-        return space.narrow([(decided["operator"],) for _ in space.layers])
+        return space.narrow([(self.plain["operator"],) for _ in space.layers])
 
     @property
     def small_space(self) -> SearchSpace:

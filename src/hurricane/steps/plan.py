@@ -77,8 +77,7 @@ def default_lengths(job: Job, mean_macs: float) -> Lengths:
         random_evaluations=40,
     )
     if not job.searches:
-        lengths = replace(lengths, retrain=lengths.stage1 + lengths.stage2 + lengths.retrain)
-    lengths = _overridden(job, lengths)
+        lengths = Lengths(0, 0, lengths.stage1 + lengths.stage2 + lengths.retrain, 0, 0)
     if pictures <= SMALL_DATA and not job.config.run.time_limit_s:
         per_s = min(ASSUMED_PICTURES_PER_S, ASSUMED_MACS_PER_S / mean_macs)
         lengths = fitted(lengths, SMALL_DATA_SECONDS, lambda plan: total_seconds(job, plan, per_s, 3 * per_s))
@@ -303,7 +302,7 @@ def _room(limit_s: float, spent_s: float) -> float:
 def key(job: Job) -> str:
     """Hash of everything that lengths follow from: settings, pictures, and the space that a budget led to."""
     config, record = job.config, job.run.record(space_step.NAME)
-    sections = [section.model_dump(mode="json") for section in (config.supernet, config.search)]
+    sections = [config.supernet.model_dump(mode="json"), config.search.deciding()]
     space = None if record is None else record["key"]
     return digest([*sections, config.run.deciding(), config.retrain.epochs, job.data_key, space])
 

@@ -49,11 +49,11 @@ def perform(job: Job) -> None:
 
 def facts_of(job: Job) -> ReportFacts:
     """Everything that the report shows of a run."""
-    run, verified, found = job.run.facts(), job.run.record(verify.NAME), job.run.record(search.NAME)
+    run, verified, found = job.run.facts(), job.run.record(verify.NAME), _record(job, search)
     names: list[str] = list(job.identity["classes"])
     confusion = tuple(tuple(row) for row in verified["confusion"]) if verified else ()
     verdict = verified["verdict"] if verified else None
-    finalist, trained = search.chosen(job), job.run.record(retrain.NAME)
+    finalist, trained = search.chosen(job) if found else None, job.run.record(retrain.NAME)
     rivals = job.run.path("rivals.json")
     packages = ("hurricane-nas", "torch", "onnx", "onnxruntime", "numpy")
     return ReportFacts(
@@ -92,6 +92,12 @@ def facts_of(job: Job) -> ReportFacts:
     )
 
 
+def _record(job: Job, step: Any) -> dict[str, Any] | None:
+    """What a step left, unless that was in another space: it would not fit what is told of this one."""
+    record = job.run.record(step.NAME)
+    return record if record is not None and record["key"] == step.key(job) else None
+
+
 def _verdict(verdict: dict[str, Any]) -> Verdict:
     names = [name for name in Verdict.__dataclass_fields__ if name in verdict]
     return Verdict(**{name: verdict[name] for name in names})
@@ -125,8 +131,9 @@ def _notes(job: Job) -> tuple[str, ...]:
 
 
 def _space(job: Job) -> SpaceFacts | None:
-    record, width = job.run.record(space_step.NAME), job.run.decision("width")
-    if record is None or width is None:
+    record = _record(job, space_step)
+    decided = job.run.decision("width") if job.searches else job.plain
+    if record is None or decided is None:
         return None
     judgement = read_json(job.run.path(space_step.NAME, "judgement.json"))
     layers = tuple(
@@ -156,7 +163,7 @@ def _space(job: Job) -> SpaceFacts | None:
         preset=job.identity["preset"],
         width=job.shape.width,
         depth=job.shape.depth,
-        width_reason=width["reason"],
+        width_reason=decided["reason"],
         beta=record["beta"],
         layers=layers,
         size_before=before["size"],
@@ -169,7 +176,7 @@ def _space(job: Job) -> SpaceFacts | None:
 
 
 def _points(job: Job) -> tuple[LatencyPoint, ...]:
-    record = job.run.record(space_step.NAME)
+    record = _record(job, space_step)
     rows = record["networks"] if record else ()
     names = ("table_ms", "predicted_ms", "measured_ms", "low_ms", "high_ms")
     return tuple(LatencyPoint(*(row.get(name) for name in names)) for row in rows)
@@ -187,8 +194,8 @@ def _scored(record: dict[str, Any] | None) -> tuple[ScoredFacts, ...]:
 
 def _scored_first(job: Job) -> tuple[ScoredFacts, ...]:
     """What the search of the first stage scored, priced by the run's latency model."""
-    record = job.run.record(supernet.NAME)
-    if record is None or record["later"] is None or job.run.record(space_step.NAME) is None:
+    record = _record(job, supernet)
+    if record is None or record["later"] is None:
         return ()
     rows = read_rows(job.run.path(*stages.STAGE1.split("/"), "scored.jsonl"))
     mine = [row for row in rows if row.get("key") == record["key"]]

@@ -40,7 +40,8 @@ def perform(job: Job) -> None:
     network = network_of(job, finalist["architecture"])
     big = supernet.load(job)
     lengths, speed = plan.prepare(job, big, plan.typical_archs(job))
-    recent = supernet.last_epochs(job, supernet.last_stage(job).name, supernet.RECENT)
+    stage = supernet.last_stage(job).name
+    recent = supernet.last_epochs(job, stage, supernet.RECENT) if job.searches else []
     spent = plan.spent_seconds(job, plan.BEFORE_RETRAINING)
     lengths = plan.revised(job, lengths, speed, recent, spent, ("retrain",))
     section = job.config.retrain
@@ -66,7 +67,8 @@ def perform(job: Job) -> None:
                 f"{epoch.accuracy:.1%} of the augmented training pictures recognised"
             )
 
-    with job.view.bar("retraining the winner", lengths.retrain * len(labels)) as bar:
+    label = "retraining the winner" if job.searches else "training the network"
+    with job.view.bar(label, lengths.retrain * len(labels)) as bar:
         train(
             network,
             images,

@@ -30,7 +30,7 @@ def key(job: Job) -> str | None:
     record = job.run.record(supernet.NAME)
     if record is None or record["key"] != supernet.key(job):
         return None
-    return digest([record["key"], job.config.search.model_dump(mode="json")])
+    return digest([record["key"], job.config.search.deciding()])
 
 
 def perform(job: Job) -> None:
@@ -68,12 +68,13 @@ def perform(job: Job) -> None:
 
 
 def _without(job: Job) -> None:
-    """The one architecture of a run that does not search, measured; it has no score.
+    """The one architecture of a run without a search, measured; it has no score.
 
     Raises InfeasibleBudget where it misses the budget, before it is trained.
     """
     key_now, space, cost = key(job), job.small_space, job.latency_model
     assert key_now is not None
+    less = job.shape.width * 0.95
     only = Scored((0,) * len(space.layers), space.names((0,) * len(space.layers)), 0.0, 0.0)
     for _ in range(ROUNDS):
         rows, _ = _measured(job, space, [only], cost)
@@ -86,7 +87,8 @@ def _without(job: Job) -> None:
     raise InfeasibleBudget(
         job.budget_ms,
         rows[0]["measured_ms"],
-        f"make sure that nothing else runs there, or give --set space.width={job.shape.width - 0.05:.2f}",
+        "half of search.margin is kept free; measure again when nothing else runs there, "
+        f"or --set space.width={less:.2g}",
     )
 
 

@@ -52,7 +52,7 @@ def perform(job: Job) -> None:
         full,
         rough,
         keep=section.keep,
-        max_ms=job.budget_ms,
+        max_ms=job.budget_ms if job.searches else None,
         beta=beta,
         capacity=section.capacity,
         price=section.price,
@@ -61,7 +61,8 @@ def perform(job: Job) -> None:
         batches = Batches(job.device, judged.space, _plan(job))
     model, held_out = _corrected(job, batches, table, rough)
     after = _describe(job, "hardware-aware space", judged.space, model)
-    job.view.say(_in_words(held_out))
+    if job.searches:
+        job.view.say(_in_words(held_out))
     write_json(job.run.path(NAME, "space.json"), judged.space.to_json())
     write_json(job.run.path(NAME, "judgement.json"), _judgement_json(job, judged))
     write_json(job.run.path(NAME, "latency_model.json"), model.to_json())
@@ -115,10 +116,11 @@ def _in_words(held_out: tuple[HeldOut, ...]) -> str:
 def _describe(job: Job, what: str, space: SearchSpace, cost: CostModel) -> dict[str, Any]:
     costs = cost.costs(space)
     share = share_within(space, cost, job.budget_ms)
-    job.view.say(
-        f"{what}: {space.size:.3g} architectures from {costs.cheapest_ms:.3g} to {costs.dearest_ms:.3g} ms; "
-        f"{100 * share:.3g} % of them within {job.budget_ms:g} ms"
-    )
+    if job.searches:
+        job.view.say(
+            f"{what}: {space.size:.3g} architectures from {costs.cheapest_ms:.3g} to {costs.dearest_ms:.3g} ms; "
+            f"{100 * share:.3g} % of them within {job.budget_ms:g} ms"
+        )
     return {
         "size": float(space.size),
         "cheapest_ms": costs.cheapest_ms,

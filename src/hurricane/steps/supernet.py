@@ -38,7 +38,9 @@ def key(job: Job) -> str | None:
     init = job.config.retrain.init
     started_from = file_digest(Path(init)) if init and Path(init).is_file() else init
     config = job.config
-    sections = [section.model_dump(mode="json") for section in (config.supernet, config.search)]
+    # Without a search the speed of training is measured, and nothing is trained.
+    used = None if job.searches else {"precision", "batch_size"}
+    sections = [config.supernet.model_dump(mode="json", include=used), config.search.deciding()]
     return digest([record["key"], [*sections, config.run.deciding()], job.data_key, job.flip, started_from])
 
 
@@ -47,7 +49,7 @@ def perform(job: Job) -> None:
     plan.seeded(job, 1)
     pictures = job.pictures
     model = Supernet(job.small_space, pictures.mean, pictures.std)
-    if job.config.retrain.init:
+    if job.config.retrain.init and job.searches:
         start_from(job, model, Path(job.config.retrain.init))
     lengths, speed = plan.prepare(job, model, plan.typical_archs(job))
     key_now = key(job)
