@@ -115,7 +115,7 @@ def test_another_budget_or_operator_is_decided_anew_by_any_command(tmp_path):
     assert other.plain["operator"] == "choice_k3"
 
 
-def test_a_run_that_searched_can_go_on_without_and_back_with_nothing_lost(tmp_path):
+def test_a_run_that_searched_can_go_on_without_and_back_in_its_former_shape(tmp_path):
     folder = tmp_path / "run"
     pipeline.run(quick_job(folder, "space.width=auto"), until="specialize")
     shape = quick_job(folder, "space.width=auto").shape
