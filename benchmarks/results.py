@@ -283,6 +283,7 @@ def _spread(values: list[float]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "against_spos": lambda: against_spos("against_spos_cifar10"),
+    "against_spos_tiny_imagenet": lambda: against_spos("against_spos_tiny_imagenet"),
     "hand_made": lambda: families("hand_made_cifar10"),
     "latency": latency,
     "ranking": ranking,
