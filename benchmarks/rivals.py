@@ -22,6 +22,7 @@ run's report shows them when it is written again (`hurricane report RUN`).
 
 import argparse
 import json
+import math
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from hand_made import NAMES, NETWORKS, hand_made
 
 from hurricane import config as config_file
 from hurricane.devices import measure
-from hurricane.errors import HurricaneError
+from hurricane.errors import HurricaneError, InfeasibleBudget
 from hurricane.export import random_architecture
 from hurricane.nn import FixedNetwork
 from hurricane.ops import OPERATORS
@@ -124,19 +125,21 @@ def everywhere(kind: str, space: SearchSpace) -> SearchSpace:
 
 
 def widest(job: Job, at: Callable[[float], SearchSpace]) -> SearchSpace:
-    """A network at the largest width whose measured latency keeps the budget; SystemExit where none does."""
-    best, low, high = None, 2, round(WIDEST / STEP)
+    """A network at the largest width whose measured latency keeps the budget; InfeasibleBudget where none does."""
+    best, low, high, least = None, 2, round(WIDEST / STEP), math.inf
     while low <= high:
         middle = (low + high) // 2
         space = at(round(STEP * middle, 2))
         arch = np.zeros((1, len(space.layers)), int)
         # A slow spell of the device must not pass for a network that is too slow.
-        if any(float(measured_ms(job, space, arch)[0]) <= job.budget_ms for _ in range(3)):
+        costs = [float(measured_ms(job, space, arch)[0]) for _ in range(3)]
+        least = min([least, *costs])
+        if min(costs) <= job.budget_ms:
             best, low = space, middle + 1
         else:
             high = middle - 1
     if best is None:
-        raise SystemExit("even the narrowest of these networks misses the budget")
+        raise InfeasibleBudget(job.budget_ms, least, "that is its narrowest form")
     return best
 
 
@@ -247,9 +250,14 @@ def main() -> None:
     epochs = asked.epochs or int(job.run.record(retrain.NAME)["epochs"])
     out, fits = job.run.path("rivals.json"), job.run.path("rivals_fitted.json")
     networks: dict[str, Any] = of_this_verdict(fits, key) or {}
+    failed = []
     for name in asked.rivals:
         if name not in networks:
-            networks[name] = fitted(job, name).to_json()
+            try:
+                networks[name] = fitted(job, name).to_json()
+            except InfeasibleBudget as error:  # the others are worth a comparison, too
+                failed.append(f"{name}: {error}")
+                continue
             write_json(fits, {"verdict": key, "networks": networks})
     rows: list[Row] = [row for row in of_this_verdict(out, key) or [] if row["name"] != OWN]
     done = {(row["name"], row["seed"], row["epochs"], row["inherited"]) for row in rows}
@@ -257,8 +265,8 @@ def main() -> None:
         (name, seed, epochs, inherited_by(job, name, asked.inherited))
         for seed in asked.seeds
         for name in asked.rivals
+        if name in networks
     ]
-    failed = []
     with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {
             pool.submit(trained, asked.run, SearchSpace.from_json(networks[each[0]]), *each): each
@@ -281,7 +289,7 @@ def main() -> None:
         name = f"{row['name']}, {row['epochs']} epochs, seed {row['seed']}"
         print(f"{name:<50} {row['measured_ms'] * 1e3:8.1f} us {row['top1']:>8.2%}")
     if failed:
-        raise SystemExit("\n".join(["these trainings failed:", *failed]))
+        raise SystemExit("\n".join(["these are missing:", *failed]))
 
 
 if __name__ == "__main__":
