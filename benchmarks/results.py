@@ -196,6 +196,23 @@ def rivals(name: str) -> str:
     return markdown(head, table)
 
 
+def no_search() -> str:
+    """Runs of `--no-search`: what they chose, and what it is worth."""
+    table = [
+        [
+            f"`{row['data']}`",
+            f"`{row['operator']}`, width {row['width']:g}, depth {row['depth']:g}",
+            f"{row['epochs']} ({row['pictures'] / 1e3:.0f} k)",
+            f"{row['macs'] / 1e6:.1f}",
+            f"{1e3 * row['predicted_ms']:.0f}, {1e3 * row['measured_ms']:.0f}",
+            f"**{100 * row['top1']:.1f} %**",
+        ]
+        for row in read("no_search")["runs"]
+    ]
+    head = ["pictures", "chosen", "epochs (pictures)", "10^6 MACs", "predicted, measured µs", "top-1"]
+    return markdown(head, table)
+
+
 def families(name: str) -> str:
     """Networks with fixed operators at one latency, trained from scratch and judged on training pictures apart."""
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -286,9 +303,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "against_spos_tiny_imagenet": lambda: against_spos("against_spos_tiny_imagenet"),
     "hand_made": lambda: families("hand_made_cifar10"),
     "latency": latency,
+    "no_search": no_search,
     "ranking": ranking,
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
+    "rivals_tiny_imagenet": lambda: rivals("rivals_tiny_imagenet"),
     "search": search,
     "skeletons": lambda: families("skeletons_cifar10"),
     "spaces": spaces,
