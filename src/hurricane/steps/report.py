@@ -2,6 +2,7 @@
 
 import platform
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def facts_of(job: Job) -> ReportFacts:
     )
 
 
-def _record(job: Job, step: Any) -> dict[str, Any] | None:
+def _record(job: Job, step: ModuleType) -> dict[str, Any] | None:
     """What a step left, unless that was in another space: it would not fit what is told of this one."""
     record = job.run.record(step.NAME)
     return record if record is not None and record["key"] == step.key(job) else None
