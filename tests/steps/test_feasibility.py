@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.errors import InfeasibleBudget
 from hurricane.space import Shape
@@ -92,6 +93,19 @@ def test_a_shape_stays_when_what_was_fitted_is_said_in_full(shallow, said):
     pipeline.run(again, until="profile")
     assert again.run.decision("width") == before
     assert again.shape == shallow.shape
+
+
+def test_a_width_stays_when_what_was_chosen_is_said_in_full(tmp_path):
+    job = quick_job(tmp_path / "run", "space.width=auto")
+    assert job.run.decision("width")["value"] != 2.0
+    width = {**job.run.decision("width"), "value": 2.0}
+    job.run.decide("width", width)
+    settings = {**job.config.space.model_dump(), "preset": "tiny", "image_size": job.identity["image_size"]}
+    config = job.config.model_copy(
+        update={"space": config_file.SpaceSection(**settings), "device": "simulated"}
+    )
+    pipeline.run(pipeline.start(job.run.folder, config, SilentView(), command="test"), until="profile")
+    assert job.run.decision("width") == width
 
 
 def test_a_run_from_before_depths_were_fitted_keeps_the_usual_one(tmp_path):

@@ -170,19 +170,6 @@ def test_a_verdict_of_an_earlier_budget_is_not_passed_off_as_one_of_this(finishe
     assert pipeline.exit_status(changed) == 0
 
 
-def test_a_width_stays_when_what_was_chosen_is_said_in_full(tmp_path):
-    job = quick_job(tmp_path / "run", "space.width=auto")
-    assert job.run.decision("width")["value"] != 2.0
-    width = {**job.run.decision("width"), "value": 2.0}
-    job.run.decide("width", width)
-    settings = {**job.config.space.model_dump(), "preset": "tiny", "image_size": job.identity["image_size"]}
-    config = job.config.model_copy(
-        update={"space": config_file.SpaceSection(**settings), "device": "simulated"}
-    )
-    pipeline.run(pipeline.start(job.run.folder, config, SilentView(), command="test"), until="profile")
-    assert job.run.decision("width") == width
-
-
 def test_the_share_of_the_space_within_the_budget_is_told_in_percent(tmp_path):
     class Listening(SilentView):
         def say(self, text):
