@@ -1,17 +1,22 @@
 """Without a search one operator stands at all layers, as wide as the budget allows, and gets all of the training."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from hurricane import pipeline
 from hurricane.errors import InfeasibleBudget, SpaceError
+from hurricane.latency import Samples
 from hurricane.nn import FixedNetwork
 from hurricane.runs import append_row, read_rows
 from hurricane.space import Shape
-from hurricane.steps import feasibility, plan, report, retrain, search, supernet
+from hurricane.steps import feasibility, plan, report, retrain, search, supernet, verify
 from hurricane.steps import plain as plain_step
 from hurricane.steps.job import SilentView
+from hurricane.train.loop import Epoch
 from tests.steps.quick import quick_job, state_of
+from tests.steps.test_plan import Told
 
 PLAIN = ("search.method=none",)
 WIDE = (*PLAIN, "space.width=auto", 'space.choices=["sep_k3", "mb_k3_e3", "mb_k3_e6"]')
@@ -95,12 +100,35 @@ def test_settings_of_a_search_do_not_make_it_stale(plain):
     assert set(state_of(again).values()) == {"done"}
 
 
-def test_old_curves_of_a_search_do_not_change_its_length(tmp_path):
-    job = quick_job(tmp_path / "run", *WIDE, "run.time_limit_s=60", budget_ms=0.1)
-    slow = {"epoch": 1, "pictures": 1000, "loss": 1.0, "accuracy": None, "seconds": 900.0}
-    append_row(job.run.path("supernet", "stage1", "curve.jsonl"), slow)
+def test_the_first_epoch_tells_how_long_to_train_and_old_curves_do_not(tmp_path, monkeypatch):
+    job = quick_job(tmp_path / "run", *WIDE, "run.time_limit_s=60", "retrain.epochs=auto", budget_ms=0.1)
+    fast = {"epoch": 1, "pictures": 1e6, "loss": 1.0, "accuracy": None, "seconds": 0.01}
+    append_row(job.run.path("supernet", "stage1", "curve.jsonl"), fast)
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: plan.Speed(1e5, 1e5, "fp32"))
+    calls = []
+
+    def slow(model, images, labels, recipe, draw_paths, *, until, checkpoint, on_epoch, on_step):
+        calls.append((recipe.epochs, until))
+        if until:
+            on_epoch(Epoch(1, len(labels), 1.0, 0.5, seconds=2.0))
+
+    monkeypatch.setattr(retrain, "train", slow)
     pipeline.run(job, until="retrain")
-    assert "revised" not in job.run.decision("plan")
+    (planned, once), (cut, to_the_end) = calls
+    assert (once, to_the_end) == (1, None)
+    assert cut < planned
+    assert 2.0 * cut <= 60.0
+    assert job.run.record(retrain.NAME)["epochs"] == cut
+
+
+def test_where_the_exported_file_misses_the_budget_a_narrower_network_is_advised(
+    plain, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(plain[0].run.folder, tmp_path / "run")
+    job = pipeline.reopen(folder, ["verify.rounds=3"], Told())
+    monkeypatch.setattr(verify, "settled", lambda *_: Samples((0.2,)))
+    assert pipeline.run(job) == 1
+    assert f"--set space.width={job.shape.width * 0.95:.2g}" in "\n".join(job.view.said)
 
 
 def test_another_budget_or_operator_is_decided_anew_by_any_command(tmp_path):

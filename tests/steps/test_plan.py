@@ -235,6 +235,19 @@ def test_what_was_cut_in_a_busy_minute_is_lengthened_once_the_machine_is_free(tm
     assert Lengths(**job.run.decision("plan")["lengths"]) == longer
 
 
+@pytest.mark.parametrize(
+    ("method", "limit", "advised"), [("evolution", 60, True), ("evolution", 0, False), ("none", 60, False)]
+)
+def test_a_short_training_is_advised_to_go_without_a_search(tmp_path, monkeypatch, method, limit, advised):
+    settings = (f"search.method={method}", "space.width=0.5")
+    base = config_file.checked({"device": "simulated:cpu", "max_ms": 0.1})
+    config = config_file.with_settings(base, [f"run.time_limit_s={limit}", *settings])
+    job = pipeline.start(tmp_path / "run", config, Told(), command="test")
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: replace(SPEED, place=job.place))
+    plan.prepare(job, SimpleNamespace(space=job.full_space), np.zeros((1, len(job.full_space.layers)), int))
+    assert ("--no-search" in "\n".join(job.view.said)) is advised
+
+
 def test_a_length_that_was_given_stands(tmp_path):
     job = job_with_limit(tmp_path / "run", 60, "retrain.epochs=40")
     assert plan.revised(job, PLANNED, SPEED, epochs(200), 50.0, ("retrain",)).retrain == 40

@@ -89,6 +89,26 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(tmp_path):
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+def test_a_training_in_two_parts_ends_as_one_in_one(tmp_path):
+    space = small_space()
+    whole, parts = fresh(space), fresh(space)
+    train(whole, *pictures_of(), RECIPE, uniform(space))
+    checkpoint, epochs = tmp_path / "checkpoint.safetensors", []
+    for until in (1, 1, None):
+        train(
+            parts,
+            *pictures_of(),
+            RECIPE,
+            uniform(space),
+            until=until,
+            checkpoint=checkpoint,
+            on_epoch=epochs.append,
+        )
+    assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
 def test_a_damaged_checkpoint_is_begun_again(tmp_path):
     space = small_space()
     checkpoint = tmp_path / "checkpoint.safetensors"

@@ -31,6 +31,9 @@ SMALL_DATA = 2000
 SMALL_DATA_SECONDS = 20 * 60.0
 # bf16 must be this much faster than fp32 before it is worth its lost digits.
 WORTHWHILE = 1.2
+# Where less than this share of the winner's training is left, one network without a search becomes better: a search of
+# 0.28 of the usual lengths was 2.4 and 2.6 points behind (docs/RESULTS.md, without a search).
+TOO_SHORT = 0.5
 # More than that many times the usual lengths gain little.
 STRETCH = 2.0
 # What is left is lengthened where that makes it so much longer; less is the jitter of the machine.
@@ -324,6 +327,8 @@ def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: di
         ]
         if changed:
             job.view.say(f"{word}: {', '.join(changed)}")
+    if job.searches and lengths.retrain < TOO_SHORT * wanted.retrain:
+        job.view.say("so short a training is likely worth more to one network than to a search: --no-search")
 
 
 def _told(speed: Speed) -> str:

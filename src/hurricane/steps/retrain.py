@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hurricane.nn import FixedNetwork
-from hurricane.runs import append_row, digest
+from hurricane.runs import append_row, digest, read_rows
 from hurricane.space import Archs
 from hurricane.steps import plan, recipes, search, supernet
 from hurricane.steps.job import Job
@@ -52,7 +52,6 @@ def perform(job: Job) -> None:
         supernet.start_from(job, network, Path(section.init))
     del big
     images, labels = learned(job)
-    recipe = recipe_of(job, lengths.retrain, speed.precision)
     folder = job.run.path(NAME)
     checkpoint = folder / f"{key_now}.safetensors"
     for path in folder.glob("*.safetensors"):
@@ -67,18 +66,29 @@ def perform(job: Job) -> None:
                 f"{epoch.accuracy:.1%} of the augmented training pictures recognised"
             )
 
-    label = "retraining the winner" if job.searches else "training the network"
-    with job.view.bar(label, lengths.retrain * len(labels)) as bar:
-        train(
-            network,
-            images,
-            labels,
-            recipe,
-            _only_path,
-            checkpoint=checkpoint,
-            on_epoch=told,
-            on_step=bar.advance,
-        )
+    def train_on(epochs: int, label: str, until: int | None = None) -> None:
+        with job.view.bar(label, (until or epochs) * len(labels)) as bar:
+            train(
+                network,
+                images,
+                labels,
+                recipe_of(job, epochs, speed.precision),
+                _only_path,
+                until=until,
+                checkpoint=checkpoint,
+                on_epoch=told,
+                on_step=bar.advance,
+            )
+
+    if job.searches:
+        train_on(lengths.retrain, "retraining the winner")
+    else:
+        if job.config.run.time_limit_s:
+            # No supernet has told yet how fast training is here.
+            train_on(lengths.retrain, "training the network, first epoch", until=1)
+            first = [row for row in read_rows(folder / "curve.jsonl") if row.get("key") == key_now][-1:]
+            lengths = plan.revised(job, lengths, speed, first, spent, ("retrain",))
+        train_on(lengths.retrain, "training the network")
     statistics = calibration_batches(
         job.pictures.train.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
     )

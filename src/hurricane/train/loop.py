@@ -84,6 +84,7 @@ def train(
     recipe: Recipe,
     draw_paths: PathDraw,
     *,
+    until: int | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -94,6 +95,8 @@ def train(
     goes on sees the same pictures and paths as one that was not. Running statistics of batch normalisation are
     left alone: `scoring.recalibrate` computes them afterwards. The model is on the recipe's place meanwhile and on
     the CPU afterwards; a checkpoint is resumed on any place.
+
+    until : stop after that many epochs of the recipe's schedule; from the checkpoint another call goes on.
     on_epoch : told after each epoch that this call trains.
     on_step : told the number of pictures after each step.
     """
@@ -108,7 +111,8 @@ def train(
         spread: Spread = pool.map if recipe.place == CPU else map
         optimizer = _optimizer(model, recipe)
         first = _resume(checkpoint, model, optimizer) if checkpoint is not None else 0
-        for number in range(first, recipe.epochs):
+        last = recipe.epochs if until is None else min(until, recipe.epochs)
+        for number in range(first, last):
             epoch = _epoch(model, optimizer, pictures, labels, recipe, draw_paths, number, spread, on_step)
             if not math.isfinite(epoch.loss):
                 raise RunError(
