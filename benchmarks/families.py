@@ -26,6 +26,7 @@ import skeletons
 import torch
 from hand_made import NAMES, hand_made
 from PIL import Image
+from widths import widest
 
 import hurricane as hn
 from hurricane.config import parse_budget
@@ -37,9 +38,9 @@ from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
 
 # What rows on file that do not tell were trained with.
 BEFORE = {"weight_decay": 1e-4, "erased": 0.0}
-# Widths are tried in steps of this, up to the widest.
+# Widths are tried in steps of this, between these.
 STEP = 0.025
-WIDEST = 5.0
+WIDTHS = (0.1, 5.0)
 # earlier half, later half
 FAMILIES = {
     "sep_k3": ("sep_k3", "sep_k3"),
@@ -65,24 +66,22 @@ def member(name: str, preset: str, size: int, classes: int, width: float, depth:
     return space.narrow([(FAMILIES[name][number >= half],) for number in range(len(space.layers))])
 
 
-def widest(
+def fitted(
     arguments: argparse.Namespace, name: str, size: int, classes: int
 ) -> tuple[float, hn.SearchSpace, float]:
     """Width, network and measured milliseconds of the widest member that keeps the budget."""
     device, budget = hn.open_device(arguments.device), parse_budget(arguments.max_latency)
-    best, low, high = None, 4, round(WIDEST / STEP)
-    while low <= high:
-        middle = (low + high) // 2
-        width = round(STEP * middle, 3)
-        space = member(name, arguments.preset, size, classes, width, arguments.depth)
-        cost = hn.measure_architecture(device, space, [0] * len(space.layers)).median_ms
-        if cost <= budget:
-            best, low = (width, space, cost), middle + 1
-        else:
-            high = middle - 1
-    if best is None:
-        raise SystemExit(f"no member of {name} keeps {arguments.max_latency}")
-    return best
+
+    def at(width: float) -> hn.SearchSpace:
+        return member(name, arguments.preset, size, classes, width, arguments.depth)
+
+    def cost(space: hn.SearchSpace) -> float:
+        return hn.measure_architecture(device, space, [0] * len(space.layers)).median_ms
+
+    try:
+        return widest(at, cost, budget, WIDTHS, STEP)
+    except hn.InfeasibleBudget as error:
+        raise SystemExit(f"{name}: {error}") from error
 
 
 def random_members(
@@ -154,7 +153,7 @@ def members(
     for name in arguments.families:
         wanted = missing(name, arguments.seeds)
         if wanted:
-            width, space, cost = widest(arguments, name, size, classes)
+            width, space, cost = fitted(arguments, name, size, classes)
             yield from ({**row, "width": width, "space": space, "measured_ms": cost} for row in wanted)
 
 

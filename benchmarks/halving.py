@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rivals import fitted, opened, top1_of
+from rivals import alone, fitted, opened, top1_of
 
 from hurricane.nn import FixedNetwork
 from hurricane.runs import write_json
 from hurricane.space import SearchSpace
 from hurricane.steps import retrain, supernet
-from hurricane.steps.feasibility import measured_ms
 from hurricane.steps.job import Job
 from hurricane.train.batches import Labels, Pictures, evaluation_batches
 from hurricane.train.loop import Epoch, Recipe, train
@@ -151,11 +150,6 @@ def main() -> None:
         print(
             f"seed {seed}: {row['chosen']}, {row['measured_ms'] * 1e3:.0f} us, {row['top1']:.2%}", flush=True
         )
-
-
-def alone(job: Job, space: SearchSpace) -> float:
-    """Measured milliseconds of the only network of a space."""
-    return float(measured_ms(job, space, np.zeros((1, len(space.layers)), int))[0])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ run's report shows them when it is written again (`hurricane report RUN`).
 
 import argparse
 import json
-import math
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from hand_made import NAMES, NETWORKS, hand_made
+from widths import widest
 
 from hurricane import config as config_file
 from hurricane.devices import measure
@@ -53,7 +53,7 @@ from hurricane.train.place import CPU
 from hurricane.train.scoring import calibration_batches, recalibrate
 
 STEP = 0.05
-WIDEST = 4.0
+WIDTHS = (0.1, 4.0)
 JUST_UNDER = 0.9
 DRAWN = 300
 DEFAULT = (*NETWORKS, "mb_k3_e3", *(f"random {number}" for number in (1, 2, 3)), "winner")
@@ -85,7 +85,9 @@ def fitted(job: Job, name: str, budget_ms: float) -> SearchSpace:
         return job.small_space.narrow([(choice,) for choice in verdict_of(job)["architecture"]])
     if name in NAMES:
         usual = depths(job)[0]
-        return widest(job, lambda width: hand_made(name, job.space_at(Shape(width, usual)), width), budget_ms)
+        return hand_fitted(
+            job, lambda width: hand_made(name, job.space_at(Shape(width, usual)), width), budget_ms
+        )
     if name in OPERATORS:
         fitted_depth = job.shape.depth
         return widest(
@@ -127,23 +129,14 @@ def everywhere(kind: str, space: SearchSpace) -> SearchSpace:
     return space.narrow([(kind,) for _ in space.layers])
 
 
-def widest(job: Job, at: Callable[[float], SearchSpace], budget_ms: float) -> SearchSpace:
+def hand_fitted(job: Job, at: Callable[[float], SearchSpace], budget_ms: float) -> SearchSpace:
     """A network at the largest width whose measured latency keeps a budget; InfeasibleBudget where none does."""
-    best, low, high, least = None, 2, round(WIDEST / STEP), math.inf
-    while low <= high:
-        middle = (low + high) // 2
-        space = at(round(STEP * middle, 2))
-        arch = np.zeros((1, len(space.layers)), int)
-        # A slow spell of the device must not pass for a network that is too slow.
-        costs = [float(measured_ms(job, space, arch)[0]) for _ in range(3)]
-        least = min([least, *costs])
-        if min(costs) <= budget_ms:
-            best, low = space, middle + 1
-        else:
-            high = middle - 1
-    if best is None:
-        raise InfeasibleBudget(budget_ms, least, "that is its narrowest form")
-    return best
+    return widest(at, lambda space: alone(job, space), budget_ms, WIDTHS, STEP)[1]
+
+
+def alone(job: Job, space: SearchSpace) -> float:
+    """Measured milliseconds of the only network of a space."""
+    return float(measured_ms(job, space, np.zeros((1, len(space.layers)), int))[0])
 
 
 def called(name: str, slower: float) -> str:
