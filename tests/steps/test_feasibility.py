@@ -19,12 +19,14 @@ def test_another_depth_is_taken_only_where_it_buys_much_more_capacity(tmp_path):
     taken = []
     for budget_ms in (0.04, 0.06, 0.1, 0.2):
         job = quick_job(tmp_path / str(budget_ms), *FITTED, budget_ms=budget_ms, device=AT_ONCE)
-        usual, *others = feasibility._families(job, ["mb_k3_e3"], feasibility.DEPTHS, feasibility.FILLED)
+        usual, *others = feasibility._families(job, ["mb_k3_e3"], feasibility.DEPTHS, feasibility.FULL)
         gains = feasibility.capacities_of(job, [usual, *others]) / feasibility.capacities_of(job, [usual])
-        gain, shape = max(
+        gain, most = max(
             zip(gains, [usual[1], *(shape for _, shape in others)], strict=True), key=lambda x: x[0]
         )
-        assert job.shape == (shape if gain >= feasibility.WORTHWHILE * gains[0] else usual[1])
+        full = most if gain >= feasibility.WORTHWHILE * gains[0] else usual[1]
+        assert job.shape == feasibility._widest(job, "mb_k3_e3", full.depth, feasibility.FILLED)
+        assert job.shape.width < full.width
         taken.append(job.shape.depth)
     assert len(set(taken)) > 1
 
@@ -129,3 +131,12 @@ def test_a_family_is_as_wide_as_its_share_of_the_budget_lets_it_be(tmp_path, dep
         costs.append(feasibility.measured_ms(job, space, arch)[0])
     assert costs[0] <= feasibility.FILLED * 0.2
     assert shape.width == feasibility.WIDTHS[-1] or costs[1] > feasibility.FILLED * 0.2
+
+
+def test_where_no_room_can_be_left_the_narrowest_shape_that_fills_the_budget_is_taken(tmp_path):
+    job = quick_job(tmp_path / "measured", *FITTED, "space.depth=0.5", budget_ms=0.1, device=AT_ONCE)
+    narrowest = Shape(feasibility.WIDTHS[0], 0.5)
+    budget_ms = feasibility.cost_of(job, "mb_k3_e3", narrowest) / 0.9
+    filled = quick_job(tmp_path / "run", *FITTED, "space.depth=0.5", budget_ms=budget_ms, device=AT_ONCE)
+    assert filled.shape.width < 2 * narrowest.width
+    assert filled.run.decision("width")["reason"].startswith("the narrowest: mb_k3_e3 everywhere")

@@ -69,13 +69,13 @@ def test_its_report_tells_that_nothing_was_searched(plain):
 def test_the_operator_fills_the_budget_and_has_the_most_capacity_of_those_that_do(plain):
     job, _ = plain
     kind, width = job.plain["operator"], job.shape.width
-    share = plain_step.FILLED * job.budget_ms
+    share = feasibility.FULL * job.budget_ms
     assert (
         measured(job, kind, width)
         <= share
         < measured(job, kind, round(width + 2 * feasibility.WIDTH_STEP, 2))
     )
-    families = feasibility._families(job, feasibility.FAMILIES[:3], [job.shape.depth], plain_step.FILLED)
+    families = feasibility._families(job, feasibility.FAMILIES[:3], [job.shape.depth], feasibility.FULL)
     assert families[int(np.argmax(feasibility.capacities_of(job, families)))] == (kind, job.shape)
 
 

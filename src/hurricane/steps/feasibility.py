@@ -22,8 +22,10 @@ from hurricane.steps.job import Job, decided_shape
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 WIDTH_STEP = 0.05
 NETWORKS_PER_WIDTH = 3
-# One operator everywhere, from cheap to dear; the share of the budget that it may take, so that others find room.
+# One operator everywhere, from cheap to dear. They are compared where they fill the budget but for the device's noise;
+# a space to search is narrower, so that dearer operators find room.
 FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
+FULL = 0.95
 FILLED = 0.8
 # Layers cost time even where they compute little, so a short budget may be better spent on fewer and wider ones. But
 # widths come in steps, so small gains are luck, and fewer layers leave less to search: other depths must buy more.
@@ -147,14 +149,17 @@ def depths(job: Job) -> tuple[float, ...]:
 def _fitted(job: Job) -> tuple[Shape, str]:
     """The shape in which the budget buys most capacity, and room is left to choose.
 
-    Families with one operator everywhere are as wide as `FILLED` of the budget lets them be. That whose searched layers
-    have most capacity then names the width: cheap operators on a wide skeleton on one device, dear ones on a narrow one
-    on another (docs/RESULTS.md, families at one latency). It is then tried at other depths, too.
+    Families with one operator everywhere are as wide as `FULL` of the budget lets them be. That whose searched layers
+    have most capacity then names the depth, and the width at which it takes `FILLED` of the budget: cheap operators on
+    a wide skeleton on one device, dear ones on a narrow one on another (docs/RESULTS.md, families at one latency).
     """
-    best = best_family(job, FAMILIES, FILLED)
+    best = best_family(job, FAMILIES, FULL)
     if best is None:
         return middle_shape(job), "fitted so that random networks cost about the budget"
-    kind, shape = best
+    kind, widest = best
+    shape = _widest(job, kind, widest.depth, FILLED)
+    if shape is None:
+        return widest, f"the narrowest: {kind} everywhere takes {FILLED:.0%} to {FULL:.0%} of the budget"
     if shape.width == WIDTHS[-1]:
         return shape, f"the widest: even {kind} everywhere takes less than {FILLED:.0%} of the budget"
     return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"

@@ -6,6 +6,7 @@ from hurricane.errors import InfeasibleBudget, SpaceError
 from hurricane.space import Shape
 from hurricane.steps.feasibility import (
     FAMILIES,
+    FULL,
     WIDTHS,
     advice,
     best_family,
@@ -16,9 +17,6 @@ from hurricane.steps.feasibility import (
     stands_everywhere,
 )
 from hurricane.steps.job import Job
-
-# The share of the budget that is filled at most: the rest is for the noise of the device.
-FILLED = 0.95
 
 
 def decide(job: Job) -> None:
@@ -61,7 +59,7 @@ def _chosen(job: Job) -> tuple[str, Shape]:
     if width == "auto":
         check(job, Shape(WIDTHS[0], min(depths(job))))
         for kinds in groups:
-            if best := best_family(job, kinds, min(FILLED, 1.0 - margin)):
+            if best := best_family(job, kinds, min(FULL, 1.0 - margin)):
                 return best
     shape = Shape(WIDTHS[0] if width == "auto" else width, min(depths(job)))
     cheapest = np.inf
