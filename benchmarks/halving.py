@@ -99,6 +99,7 @@ def halved(
     seconds = time.monotonic() - started
     recognised(job, last.network, seed)
     return {
+        "data": Path(job.identity["data"]).name,
         "seed": seed,
         "rungs": rungs,
         "epochs": epochs,

@@ -213,6 +213,57 @@ def no_search() -> str:
     return markdown(head, table)
 
 
+def shapes() -> str:
+    """Whole searches in the shapes of two rules: what they came to."""
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for row in read("shape_tiny_imagenet")["runs"]:
+        rules.setdefault(row["rule"], []).append(row)
+    table = []
+    for rule, same in rules.items():
+        same.sort(key=lambda row: row["seed"])
+        each = ", ".join(f"{100 * row['top1']:.1f}" for row in same)
+        table.append(
+            [
+                rule,
+                ", ".join(dict.fromkeys(f"width {row['width']:g}, depth {row['depth']:g}" for row in same)),
+                _range([row["macs"] / 1e6 for row in same], ".1f"),
+                _range([1e3 * row["measured_ms"] for row in same], ".0f"),
+                f"**{100 * statistics.mean(row['top1'] for row in same):.1f} %** ({each})",
+            ]
+        )
+    return markdown(
+        ["operators compared at", "shape", "10^6 MACs", "measured µs", "top-1 (each seed)"], table
+    )
+
+
+def _range(values: list[float], form: str) -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def halving() -> str:
+    """What successive halving chose at each rung, and what became of the last network."""
+    table = []
+    for row in read("halving")["runs"]:
+        rungs = [
+            sorted((top1[place] for top1 in row["contenders"].values() if len(top1) > place), reverse=True)
+            for place in range(len(row["rungs"]))
+        ]
+        told = [f"{len(rung)}: {100 * rung[0]:.1f} to {100 * rung[-1]:.1f} %" for rung in rungs]
+        table.append(
+            [
+                f"`{row['data']}`",
+                *told,
+                f"{row['pictures'] / 1e3:.0f} k",
+                f"{row['macs'] / 1e6:.1f}",
+                f"{1e3 * row['measured_ms']:.0f}",
+                f"**{100 * row['top1']:.1f} %**",
+            ]
+        )
+    rungs = [f"networks after epoch {rung}, best to worst" for rung in read("halving")["runs"][0]["rungs"]]
+    return markdown(["pictures of", *rungs, "pictures seen", "10^6 MACs", "measured µs", "top-1"], table)
+
+
 def families(name: str) -> str:
     """Networks with fixed operators at one latency, trained from scratch and judged on training pictures apart."""
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -301,14 +352,19 @@ def _spread(values: list[float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "against_spos": lambda: against_spos("against_spos_cifar10"),
     "against_spos_tiny_imagenet": lambda: against_spos("against_spos_tiny_imagenet"),
+    "against_spos_longer": lambda: against_spos("against_spos_cifar10_longer"),
+    "halving": halving,
     "hand_made": lambda: families("hand_made_cifar10"),
     "latency": latency,
     "no_search": no_search,
     "ranking": ranking,
+    "rivals_cifar10_all": lambda: rivals("rivals_cifar10_all"),
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
+    "rivals_cifar10_slower": lambda: rivals("rivals_cifar10_slower"),
     "rivals_tiny_imagenet": lambda: rivals("rivals_tiny_imagenet"),
     "search": search,
+    "shapes": shapes,
     "skeletons": lambda: families("skeletons_cifar10"),
     "spaces": spaces,
     "search_held_out": lambda: search("search_held_out"),
