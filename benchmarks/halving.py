@@ -99,7 +99,7 @@ def halved(
     seconds = time.monotonic() - started
     recognised(job, last.network, seed)
     return {
-        "data": Path(job.identity["data"]).name,
+        "data": data_of(job),
         "seed": seed,
         "rungs": rungs,
         "epochs": epochs,
@@ -110,6 +110,11 @@ def halved(
         "contenders": {each.name: each.top1 for each in contenders},
         "facts": dict(job.device.facts()),
     }
+
+
+def data_of(job: Job) -> str:
+    """The name of the pictures."""
+    return Path(job.identity["data"]).name
 
 
 def main() -> None:
@@ -128,11 +133,19 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.networks > 2 ** len(asked.rungs):
         parser.error(f"{len(asked.rungs)} rungs leave more than one of {asked.networks} networks")
+    if sorted({*asked.rungs, asked.epochs}) != [*asked.rungs, asked.epochs]:
+        parser.error("rungs have to rise and to end before the last epoch")
     torch.set_num_threads(1)
     job = opened(asked.run)
     # Each seed has networks of its own; all are measured before the first is trained.
     results = json.loads(asked.out.read_text()) if asked.out.is_file() else {"runs": []}
-    missing = [seed for seed in asked.seeds if all(row["seed"] != seed for row in results["runs"])]
+    same = {"data": data_of(job), "rungs": asked.rungs, "epochs": asked.epochs}
+    done = [
+        row["seed"]
+        for row in results["runs"]
+        if same.items() <= row.items() and len(row["contenders"]) == asked.networks
+    ]
+    missing = [seed for seed in asked.seeds if seed not in done]
     networks, costs = {}, {}
     for seed in missing:
         names = [f"aware {asked.networks * seed + number}" for number in range(1, asked.networks + 1)]

@@ -11,7 +11,8 @@ owed to its architecture and not to inherited weights. "inherited N" is an "awar
 winner, from the supernet's weights: what is left of the winner's lead is owed to the choice. "inherited winner" is
 the winner's training again, with other seeds or another share of inherited weights (`--inherited`). "at WIDTH:
 OPERATOR OPERATOR ..." is any network, layer by layer. With `--slower 1.49` hand-made networks and single operators may
-take 1.49 times the budget: does the run's network, which is that much faster, recognise as much?
+take 1.49 times the budget: does the run's network, which is that much faster, recognise as much? Their results go to
+RUN/rivals_slower.json, which no report shows.
 
 Each is trained on the pictures that the winner was retrained on, by its recipe but for the threads (two trainings at
 once, one thread each: compare with the "winner" row where the run had two), exported as the winner was, and judged on
@@ -254,15 +255,21 @@ def main() -> None:
     asked = parser.parse_args()
     job = opened(asked.run)
     verdict_of(job)
+    if asked.slower != 1.0 and (
+        others := [name for name in asked.rivals if name not in (*NAMES, *OPERATORS)]
+    ):
+        parser.error(f"only hand-made networks and single operators may be slower, not {', '.join(others)}")
     key = job.run.record(verify.NAME)["key"]
     epochs = asked.epochs or int(job.run.record(retrain.NAME)["epochs"])
-    out, fits = job.run.path("rivals.json"), job.run.path("rivals_fitted.json")
+    out = job.run.path("rivals.json" if asked.slower == 1.0 else "rivals_slower.json")
+    fits = job.run.path("rivals_fitted.json")
     networks: dict[str, Any] = of_this_verdict(fits, key) or {}
     failed = []
-    for known, name in zip(asked.rivals, (called(name, asked.slower) for name in asked.rivals), strict=True):
+    names = [called(rival, asked.slower) for rival in asked.rivals]
+    for name, rival in zip(names, asked.rivals, strict=True):
         if name not in networks:
             try:
-                networks[name] = fitted(job, known, asked.slower * job.budget_ms).to_json()
+                networks[name] = fitted(job, rival, asked.slower * job.budget_ms).to_json()
             except InfeasibleBudget as error:  # the others are worth a comparison, too
                 failed.append(f"{name}: {error}")
                 continue
@@ -272,7 +279,7 @@ def main() -> None:
     wanted = [
         (name, seed, epochs, inherited_by(job, name, asked.inherited))
         for seed in asked.seeds
-        for name in (called(name, asked.slower) for name in asked.rivals)
+        for name in names
         if name in networks
     ]
     with ProcessPoolExecutor(asked.processes, mp_context=multiprocessing.get_context("spawn")) as pool:

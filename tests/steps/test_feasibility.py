@@ -133,10 +133,21 @@ def test_a_family_is_as_wide_as_its_share_of_the_budget_lets_it_be(tmp_path, dep
     assert shape.width == feasibility.WIDTHS[-1] or costs[1] > feasibility.FILLED * 0.2
 
 
-def test_where_no_room_can_be_left_the_narrowest_shape_that_fills_the_budget_is_taken(tmp_path):
-    job = quick_job(tmp_path / "measured", *FITTED, "space.depth=0.5", budget_ms=0.1, device=AT_ONCE)
+def test_the_operator_that_leads_where_it_fills_the_budget_names_the_shape(tmp_path):
+    kinds, slow = ["sep_k3", "mb_k3_e3"], AT_ONCE.replace("overhead_us=0.1", "overhead_us=5")
+    choices = ("space.width=auto", 'space.choices=["sep_k3", "mb_k3_e3"]', "space.depth=1.0")
+    job = quick_job(tmp_path / "run", *choices, budget_ms=0.07, device=slow)
+    assert feasibility.best_family(job, kinds, feasibility.FULL)[0] == "mb_k3_e3"
+    assert feasibility.best_family(job, kinds, feasibility.FILLED)[0] == "sep_k3"
+    assert job.shape == feasibility._widest(job, "mb_k3_e3", 1.0, feasibility.FILLED)
+    assert "mb_k3_e3 everywhere takes about 80%" in job.run.decision("width")["reason"]
+
+
+def test_where_the_leading_operator_leaves_no_room_another_one_may(tmp_path):
+    choices = ("space.width=auto", 'space.choices=["sep_k3", "mb_k3_e3"]', "space.depth=0.5")
+    job = quick_job(tmp_path / "measured", *choices, budget_ms=0.1, device=AT_ONCE)
     narrowest = Shape(feasibility.WIDTHS[0], 0.5)
     budget_ms = feasibility.cost_of(job, "mb_k3_e3", narrowest) / 0.9
-    filled = quick_job(tmp_path / "run", *FITTED, "space.depth=0.5", budget_ms=budget_ms, device=AT_ONCE)
-    assert filled.shape.width < 2 * narrowest.width
-    assert filled.run.decision("width")["reason"].startswith("the narrowest: mb_k3_e3 everywhere")
+    filled = quick_job(tmp_path / "run", *choices, budget_ms=budget_ms, device=AT_ONCE)
+    assert feasibility.cost_of(filled, "sep_k3", filled.shape) <= feasibility.FILLED * budget_ms
+    assert feasibility.best_family(filled, ["sep_k3", "mb_k3_e3"], feasibility.FULL)[0] == "mb_k3_e3"

@@ -1,5 +1,6 @@
 """Without a search one operator stands at all layers, as wide as the budget allows, and gets all of the training."""
 
+import re
 import shutil
 
 import numpy as np
@@ -109,16 +110,28 @@ def test_the_first_epoch_tells_how_long_to_train_and_old_curves_do_not(tmp_path,
 
     def slow(model, images, labels, recipe, draw_paths, *, until, checkpoint, on_epoch, on_step):
         calls.append((recipe.epochs, until))
-        if until:
+        if until == 1:
             on_epoch(Epoch(1, len(labels), 1.0, 0.5, seconds=2.0))
 
     monkeypatch.setattr(retrain, "train", slow)
     pipeline.run(job, until="retrain")
     (planned, once), (cut, to_the_end) = calls
-    assert (once, to_the_end) == (1, None)
+    assert (once, to_the_end) == (1, cut)
     assert cut < planned
     assert 2.0 * cut <= 60.0
     assert job.run.record(retrain.NAME)["epochs"] == cut
+
+
+def test_a_training_that_was_planned_longer_before_comes_to_an_end_of_its_own(tmp_path, monkeypatch):
+    limit = ("run.time_limit_s=60", "retrain.epochs=auto")
+    job = quick_job(tmp_path / "run", *WIDE, *limit, budget_ms=0.1)
+    monkeypatch.setattr(plan, "measure_speed", lambda *_: plan.Speed(1e5, 1e5, "fp32"))
+    monkeypatch.setattr(retrain, "epochs_in", lambda checkpoint: 5000)
+    calls = []
+    monkeypatch.setattr(retrain, "train", lambda *given, until, **_: calls.append((given[3].epochs, until)))
+    pipeline.run(job, until="retrain")
+    assert calls[-1] == (5000 + plan.MINIMUM["retrain"],) * 2
+    assert job.run.record(retrain.NAME)["epochs"] == 5000 + plan.MINIMUM["retrain"]
 
 
 def test_where_the_exported_file_misses_the_budget_a_narrower_network_is_advised(
@@ -128,7 +141,14 @@ def test_where_the_exported_file_misses_the_budget_a_narrower_network_is_advised
     job = pipeline.reopen(folder, ["verify.rounds=3"], Told())
     monkeypatch.setattr(verify, "settled", lambda *_: Samples((0.2,)))
     assert pipeline.run(job) == 1
-    assert f"--set space.width={job.shape.width * 0.95:.2g}" in "\n".join(job.view.said)
+    advice, before = "\n".join(job.view.said), (job.plain["operator"], job.shape)
+    margin = re.search(r"--set (search\.margin=[\d.]+) for a narrower one", advice)[1]
+    followed = pipeline.reopen(folder, [margin], SilentView())
+    pipeline.run(followed, until="profile")
+    assert followed.plain["cost_ms"] < 0.9 * 0.1
+    assert (followed.plain["operator"], followed.shape) != before
+    given = quick_job(tmp_path / "given", *WIDE, "space.width=0.5", budget_ms=0.1)
+    assert search.narrower(given) == "give a smaller space.width"
 
 
 def test_another_budget_or_operator_is_decided_anew_by_any_command(tmp_path):
@@ -193,6 +213,6 @@ def test_a_network_that_is_measured_above_the_budget_is_not_trained(tmp_path, mo
     job = quick_job(tmp_path / "run", *WIDE, budget_ms=0.1)
     pipeline.run(job, until="train")
     monkeypatch.setattr(search, "_measured", lambda *_: ([{"fits": False, "measured_ms": 0.11}], None))
-    with pytest.raises(InfeasibleBudget, match=r"space\.width="):
+    with pytest.raises(InfeasibleBudget, match=r"search\.margin="):
         pipeline.run(job)
     assert state_of(job)["search"] == "missing"

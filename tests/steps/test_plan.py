@@ -98,7 +98,8 @@ def test_what_is_left_is_cut_where_training_turned_out_slower(tmp_path):
     assert shorter.stage1 == PLANNED.stage1
     assert MINIMUM["retrain"] < shorter.retrain < PLANNED.retrain
     assert left_seconds(job, shorter, LEFT, 500) <= 180 * 0.95 - 20 - 60
-    assert "500 pictures/s instead of 1000" in job.view.said[-1]
+    assert "500 pictures/s instead of 1000" in job.view.said[-2]
+    assert job.view.said[-1] == plan.ADVICE
     assert Lengths(**job.run.decision("plan")["lengths"]) == shorter
     # A run that was stopped here goes on with the same lengths.
     assert plan.revised(job, shorter, SPEED, epochs(100), 170.0, LEFT) == shorter

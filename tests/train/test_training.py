@@ -19,7 +19,7 @@ from hurricane.train.batches import (
     tensor_of,
     training_batches,
 )
-from hurricane.train.loop import Recipe, train
+from hurricane.train.loop import Recipe, epochs_in, train
 from hurricane.train.scoring import _in_common, path_scorer, recalibrate, settle
 from tests.test_space import small_space
 
@@ -94,6 +94,7 @@ def test_a_training_in_two_parts_ends_as_one_in_one(tmp_path):
     whole, parts = fresh(space), fresh(space)
     train(whole, *pictures_of(), RECIPE, uniform(space))
     checkpoint, epochs = tmp_path / "checkpoint.safetensors", []
+    assert epochs_in(checkpoint) == 0
     for until in (1, 1, None):
         train(
             parts,
@@ -105,6 +106,7 @@ def test_a_training_in_two_parts_ends_as_one_in_one(tmp_path):
             on_epoch=epochs.append,
         )
     assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    assert epochs_in(checkpoint) == RECIPE.epochs
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
 
@@ -114,6 +116,7 @@ def test_a_damaged_checkpoint_is_begun_again(tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
     checkpoint.write_bytes(b"half a file")
     epochs = []
+    assert epochs_in(checkpoint) == 0
     train(fresh(space), *pictures_of(), RECIPE, uniform(space), checkpoint=checkpoint, on_epoch=epochs.append)
     assert len(epochs) == RECIPE.epochs
 

@@ -154,12 +154,14 @@ def _fitted(job: Job) -> tuple[Shape, str]:
     a wide skeleton on one device, dear ones on a narrow one on another (docs/RESULTS.md, families at one latency).
     """
     best = best_family(job, FAMILIES, FULL)
+    if best is not None:
+        kind, full = best
+        narrower = _widest(job, kind, full.depth, FILLED)
+        # A budget so short that this operator leaves no room may be kept with room by another one.
+        best = best_family(job, FAMILIES, FILLED) if narrower is None else (kind, narrower)
     if best is None:
         return middle_shape(job), "fitted so that random networks cost about the budget"
-    kind, widest = best
-    shape = _widest(job, kind, widest.depth, FILLED)
-    if shape is None:
-        return widest, f"the narrowest: {kind} everywhere takes {FILLED:.0%} to {FULL:.0%} of the budget"
+    kind, shape = best
     if shape.width == WIDTHS[-1]:
         return shape, f"the widest: even {kind} everywhere takes less than {FILLED:.0%} of the budget"
     return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"

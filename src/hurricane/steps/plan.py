@@ -34,6 +34,7 @@ WORTHWHILE = 1.2
 # Where less than this share of the winner's training is left, one network without a search becomes better: a search of
 # 0.28 of the usual lengths was 2.4 and 2.6 points behind (docs/RESULTS.md, without a search).
 TOO_SHORT = 0.5
+ADVICE = "so short a training is likely worth more to one network than to a search: --no-search"
 # More than that many times the usual lengths gain little.
 STRETCH = 2.0
 # What is left is lengthened where that makes it so much longer; less is the jitter of the machine.
@@ -277,7 +278,8 @@ def revised(
         return sum(units[name] * float(getattr(plan, name)) for name in left)
 
     room = _room(limit, spent_s)
-    again = _overridden(job, stretched(Lengths(**known["wanted"]), room, seconds))
+    wanted = Lengths(**known["wanted"])
+    again = _overridden(job, stretched(wanted, room, seconds))
     if seconds(lengths) > room or seconds(again) > WORTH_LENGTHENING * seconds(lengths):
         new = replace(lengths, **{name: getattr(again, name) for name in left})
     else:
@@ -292,6 +294,8 @@ def revised(
             f"training runs at {rate:.0f} pictures/s{instead}; "
             f"planned again for the time limit: {', '.join(changed)}"
         )
+    if job.searches and _too_short(wanted, new) and not _too_short(wanted, lengths):
+        job.view.say(ADVICE)
     revisions = [*known.get("revised", ()), left[0]]
     job.run.decide("plan", {**known, "lengths": asdict(new), "revised": revisions})
     return new
@@ -327,8 +331,14 @@ def _say(job: Job, wanted: Lengths, lengths: Lengths, speed: Speed, estimate: di
         ]
         if changed:
             job.view.say(f"{word}: {', '.join(changed)}")
-    if job.searches and lengths.retrain < TOO_SHORT * wanted.retrain:
-        job.view.say("so short a training is likely worth more to one network than to a search: --no-search")
+    if job.searches and _too_short(wanted, lengths):
+        job.view.say(ADVICE)
+
+
+def _too_short(wanted: Lengths, lengths: Lengths) -> bool:
+    """Whether little is left of the winner's training, by share or because less is not to be had."""
+    least = max(TOO_SHORT * wanted.retrain, MINIMUM["retrain"])
+    return lengths.retrain < wanted.retrain and lengths.retrain <= least
 
 
 def _told(speed: Speed) -> str:

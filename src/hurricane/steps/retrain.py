@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from hurricane.space import Archs
 from hurricane.steps import plan, recipes, search, supernet
 from hurricane.steps.job import Job
 from hurricane.train.batches import Labels, Pictures
-from hurricane.train.loop import Epoch, Recipe, train
+from hurricane.train.loop import Epoch, Recipe, epochs_in, train
 from hurricane.train.place import named, placed
 from hurricane.train.scoring import calibration_batches, recalibrate
 from hurricane.train.weights import load_weights, save_tensors
@@ -66,13 +67,13 @@ def perform(job: Job) -> None:
                 f"{epoch.accuracy:.1%} of the augmented training pictures recognised"
             )
 
-    def train_on(epochs: int, label: str, until: int | None = None) -> None:
-        with job.view.bar(label, (until or epochs) * len(labels)) as bar:
+    def train_on(until: int, label: str) -> None:
+        with job.view.bar(label, max(0, until - epochs_in(checkpoint)) * len(labels)) as bar:
             train(
                 network,
                 images,
                 labels,
-                recipe_of(job, epochs, speed.precision),
+                recipe_of(job, lengths.retrain, speed.precision),
                 _only_path,
                 until=until,
                 checkpoint=checkpoint,
@@ -80,15 +81,19 @@ def perform(job: Job) -> None:
                 on_step=bar.advance,
             )
 
-    if job.searches:
-        train_on(lengths.retrain, "retraining the winner")
-    else:
-        if job.config.run.time_limit_s:
-            # No supernet has told yet how fast training is here.
-            train_on(lengths.retrain, "training the network, first epoch", until=1)
-            first = [row for row in read_rows(folder / "curve.jsonl") if row.get("key") == key_now][-1:]
-            lengths = plan.revised(job, lengths, speed, first, spent, ("retrain",))
-        train_on(lengths.retrain, "training the network")
+    def last_epoch() -> list[dict[str, Any]]:
+        return [row for row in read_rows(folder / "curve.jsonl") if row.get("key") == key_now][-1:]
+
+    label = "retraining the winner" if job.searches else "training the network"
+    if not job.searches and job.config.run.time_limit_s and section.epochs == "auto":
+        # No supernet has told yet how fast training is here.
+        if not last_epoch():
+            train_on(min(epochs_in(checkpoint) + 1, lengths.retrain), f"{label}, first epoch")
+        lengths = plan.revised(job, lengths, speed, last_epoch(), spent, ("retrain",))
+    if (done := epochs_in(checkpoint)) > lengths.retrain:
+        # Planned longer before: the learning rate has yet to come down.
+        lengths = replace(lengths, retrain=done + plan.MINIMUM["retrain"])
+    train_on(lengths.retrain, label)
     statistics = calibration_batches(
         job.pictures.train.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)
     )

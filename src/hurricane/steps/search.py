@@ -17,6 +17,7 @@ from hurricane.runs import append_row, digest, read_rows
 from hurricane.search import EvolutionResult, Scored, expected_scores
 from hurricane.space import SearchSpace
 from hurricane.steps import plan, profile, stage_search, supernet
+from hurricane.steps.feasibility import FULL
 from hurricane.steps.job import Job
 from hurricane.steps.whole_networks import BATCH, Batches, Plan
 
@@ -86,14 +87,17 @@ def _without(job: Job) -> None:
     raise InfeasibleBudget(
         job.budget_ms,
         rows[0]["measured_ms"],
-        f"half of search.margin is kept free; {narrower(job)}",
+        f"half of search.margin is kept free; measure again when nothing else runs there, or {narrower(job)}",
     )
 
 
 def narrower(job: Job) -> str:
     """What to do where the one network of a run without a search is too slow."""
-    less = job.shape.width * 0.95
-    return f"measure again when nothing else runs there, or --set space.width={less:.2g}"
+    if job.config.space.width != "auto":
+        return "give a smaller space.width"
+    assert job.plain is not None
+    kept_free = max(1.0 - FULL, job.config.search.margin, 1.0 - job.plain["cost_ms"] / job.budget_ms)
+    return f"--set search.margin={kept_free + 0.05:.2f} for a narrower one"
 
 
 def chosen(job: Job) -> dict[str, Any] | None:

@@ -218,6 +218,17 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: 
         group["lr"] = recipe.learning_rate * factor
 
 
+def epochs_in(checkpoint: Path) -> int:
+    """How many epochs the training in a checkpoint has seen; 0 where there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint, framework="numpy") as stream:
+            return int((stream.metadata() or {})["epochs"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return 0
+
+
 def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int) -> None:
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, parameter in enumerate(_parameters(optimizer)):
