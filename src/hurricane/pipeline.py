@@ -369,8 +369,6 @@ def _next_candidates(job: Job, do: Callable[[str], None]) -> None:
         verdict = record["verdict"]
         left = len(_finalists(job)) - len(search.rejected(job))
         if verdict["within"] or attempt == job.config.verify.candidates or left <= 1:
-            if not verdict["within"] and not job.searches:
-                job.view.say(f"without a search no other network is left: {search.narrower(job)}")
             return
         job.view.say("the exported model misses the budget: taking the next candidate")
         search.reject(job, verdict)

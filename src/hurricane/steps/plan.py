@@ -31,8 +31,8 @@ SMALL_DATA = 2000
 SMALL_DATA_SECONDS = 20 * 60.0
 # bf16 must be this much faster than fp32 before it is worth its lost digits.
 WORTHWHILE = 1.2
-# Where less than this share of the winner's training is left, one network without a search becomes better: a search of
-# 0.28 of the usual lengths was 2.4 and 1.2 points behind (docs/RESULTS.md, without a search).
+# Where no more than this share of the winner's training is left, one network without a search becomes better: a search
+# of 0.28 of the usual lengths was 2.4 and 1.2 points behind (docs/RESULTS.md, without a search).
 TOO_SHORT = 0.5
 ADVICE = "so short a training is likely worth more to one network than to a search: --no-search"
 # More than that many times the usual lengths gain little.

@@ -72,6 +72,8 @@ def perform(job: Job) -> None:
     confusion = _confusion(logits.argmax(1), labels, len(job.identity["classes"]))
     job.run.finish(NAME, key_now, verdict=verdict, confusion=confusion.tolist())
     job.view.say(sentence(verdict))
+    if not verdict["within"] and not job.searches:
+        job.view.say(f"without a search no other network is left: {search.narrower(job)}")
 
 
 def settled(job: Job, session: Session, known_ms: float) -> Samples:

@@ -240,18 +240,17 @@ def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load a checkpoint where there is one that fits; the number of epochs it has seen."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
-    if not path.exists():
+    epochs = epochs_in(path)
+    if not epochs:
         return 0
     try:
-        with safe_open(path, framework="pt") as stream:
-            epochs = int((stream.metadata() or {})["epochs"])
         tensors = load_file(path)
         model.load_state_dict(
             {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
         )
-    except (SafetensorError, KeyError, RuntimeError, ValueError):
+    except (SafetensorError, RuntimeError):
         return 0
     for index, parameter in enumerate(_parameters(optimizer)):
         momentum = tensors.get(f"momentum.{index}")
