@@ -15,6 +15,7 @@ from hurricane.space import Shape
 from hurricane.steps import feasibility, plan, report, retrain, search, supernet, verify
 from hurricane.steps import plain as plain_step
 from hurricane.steps.job import SilentView
+from hurricane.steps.lengths import MINIMUM, Lengths
 from hurricane.train.loop import Epoch
 from tests.steps.quick import quick_job, state_of
 from tests.steps.test_plan import Told
@@ -86,7 +87,7 @@ def test_the_epochs_of_a_search_go_to_the_one_training(plain):
     searching = quick_job(job.run.folder.with_name("searching"), *auto)
     alone = quick_job(job.run.folder.with_name("alone"), *WIDE, *auto)
     wanted, lengths = (plan.default_lengths(one, 1e5) for one in (searching, alone))
-    assert lengths == plan.Lengths(0, 0, wanted.stage1 + wanted.stage2 + wanted.retrain, 0, 0)
+    assert lengths == Lengths(0, 0, wanted.stage1 + wanted.stage2 + wanted.retrain, 0, 0)
     # Small data sets end within half an hour on two cores, however dear the network is.
     macs = 2e7
     cut = plan.default_lengths(alone, macs)
@@ -130,8 +131,8 @@ def test_a_training_that_was_planned_longer_before_comes_to_an_end_of_its_own(tm
     calls = []
     monkeypatch.setattr(retrain, "train", lambda *given, until, **_: calls.append((given[3].epochs, until)))
     pipeline.run(job, until="retrain")
-    assert calls[-1] == (5000 + plan.MINIMUM["retrain"],) * 2
-    assert job.run.record(retrain.NAME)["epochs"] == 5000 + plan.MINIMUM["retrain"]
+    assert calls[-1] == (5000 + MINIMUM["retrain"],) * 2
+    assert job.run.record(retrain.NAME)["epochs"] == 5000 + MINIMUM["retrain"]
 
 
 def test_where_the_exported_file_misses_the_budget_a_narrower_network_is_advised(

@@ -12,7 +12,8 @@ from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.steps import plan
 from hurricane.steps.job import Job, SilentView
-from hurricane.steps.plan import MINIMUM, STRETCH, Lengths, Speed, fitted, stretched
+from hurricane.steps.lengths import MINIMUM, STRETCH, Lengths, fitted, stretched
+from hurricane.steps.plan import Speed
 from hurricane.train.loop import Epoch
 
 WANTED = Lengths(stage1=90, stage2=60, retrain=100, evaluations=200, random_evaluations=100)

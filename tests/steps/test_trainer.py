@@ -9,7 +9,8 @@ from hurricane import pipeline
 from hurricane.errors import ConfigError
 from hurricane.steps import plan, retrain, stage_search, supernet
 from hurricane.steps.job import Job, SilentView
-from hurricane.steps.plan import Lengths, Speed
+from hurricane.steps.lengths import Lengths
+from hurricane.steps.plan import Speed
 from hurricane.train.place import place_of
 from tests.steps.quick import DEVICE, quick_job, state_of
 

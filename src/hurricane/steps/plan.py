@@ -5,7 +5,7 @@ its own speed first, and the lengths are recorded before they are used.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from hurricane.search import sample
 from hurricane.space import Archs
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
+from hurricane.steps.lengths import MINIMUM, Lengths, fitted, stretched
 from hurricane.train.batches import tensor_of
 from hurricane.train.loop import PRECISIONS, Epoch, Recipe, train
 from hurricane.train.place import CPU, moved, named, passed_over, placed, workers_at
@@ -35,8 +36,6 @@ WORTHWHILE = 1.2
 # of 0.28 of the usual lengths was 2.4 and 1.2 points behind (docs/RESULTS.md, without a search).
 TOO_SHORT = 0.5
 ADVICE = "so short a training is likely worth more to one network than to a search: --no-search"
-# More than that many times the usual lengths gain little.
-STRETCH = 2.0
 # What is left is lengthened where that makes it so much longer; less is the jitter of the machine.
 WORTH_LENGTHENING = 1.1
 # An epoch as it stands in a curve.
@@ -44,18 +43,6 @@ Row = Mapping[str, Any]
 # Steps by the names of their commands.
 BEFORE_TRAINING = ("profile", "specialize")
 BEFORE_RETRAINING = (*BEFORE_TRAINING, "train", "search")
-MINIMUM = {"stage1": 8, "stage2": 6, "retrain": 12, "evaluations": 40, "random_evaluations": 20}
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Epochs of the two supernet stages and of retraining, and architectures scored by search and at random."""
-
-    stage1: int
-    stage2: int
-    retrain: int
-    evaluations: int
-    random_evaluations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,60 +123,6 @@ def step_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: fl
 def total_seconds(job: Job, lengths: Lengths, train_per_s: float, score_per_s: float) -> float:
     """Sum of `step_seconds`."""
     return sum(step_seconds(job, lengths, train_per_s, score_per_s).values())
-
-
-def fitted(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]) -> Lengths:
-    """Lengths cut until they fit, what hurts least first; the least sensible ones where nothing fits.
-
-    Order: random evaluations (they only serve the report), evaluations down to half, all trainings down to half,
-    evaluations again, trainings again.
-    """
-    for cut in _cuts(lengths):
-        if seconds(cut) <= limit_s:
-            return cut
-    return cut
-
-
-def stretched(lengths: Lengths, limit_s: float, seconds: Callable[[Lengths], float]) -> Lengths:
-    """Trainings longer than asked for, up to `STRETCH` times, where the limit leaves room; else as `fitted`."""
-    for share in np.linspace(STRETCH, 1.0, 51):
-        longer = replace(
-            lengths,
-            stage1=int(lengths.stage1 * share),
-            stage2=int(lengths.stage2 * share),
-            retrain=int(lengths.retrain * share),
-        )
-        if seconds(longer) <= limit_s:
-            return longer
-    return fitted(lengths, limit_s, seconds)
-
-
-def _cuts(lengths: Lengths) -> Iterator[Lengths]:
-    """Ever shorter lengths, in the order that hurts least."""
-
-    def at(name: str, share: float) -> int:
-        whole: int = getattr(lengths, name)
-        return max(min(whole, MINIMUM[name]), int(whole * share))
-
-    def trained(cut: Lengths, share: float) -> Lengths:
-        return replace(
-            cut, stage1=at("stage1", share), stage2=at("stage2", share), retrain=at("retrain", share)
-        )
-
-    yield lengths
-    cut = replace(lengths, random_evaluations=at("random_evaluations", 0.0))
-    for share in np.linspace(1.0, 0.5, 11):
-        cut = replace(cut, evaluations=at("evaluations", share))
-        yield cut
-    for share in np.linspace(1.0, 0.5, 51):
-        cut = trained(cut, share)
-        yield cut
-    for share in np.linspace(0.5, 0.0, 11):
-        cut = replace(cut, evaluations=at("evaluations", share))
-        yield cut
-    for share in np.linspace(0.5, 0.0, 51):
-        cut = trained(cut, share)
-        yield cut
 
 
 def prepare(job: Job, model: Supernet, archs: Archs) -> tuple[Lengths, Speed]:

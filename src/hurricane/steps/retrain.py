@@ -11,6 +11,7 @@ from hurricane.runs import append_row, digest, read_rows
 from hurricane.space import Archs
 from hurricane.steps import plan, recipes, search, supernet
 from hurricane.steps.job import Job
+from hurricane.steps.lengths import MINIMUM
 from hurricane.train.batches import Labels, Pictures
 from hurricane.train.loop import Epoch, Recipe, epochs_in, train
 from hurricane.train.place import named, placed
@@ -92,7 +93,7 @@ def perform(job: Job) -> None:
         lengths = plan.revised(job, lengths, speed, last_epoch(), spent, ("retrain",))
     if (done := epochs_in(checkpoint)) > lengths.retrain:
         # Planned longer before: the learning rate has yet to come down.
-        lengths = replace(lengths, retrain=done + plan.MINIMUM["retrain"])
+        lengths = replace(lengths, retrain=done + MINIMUM["retrain"])
     train_on(lengths.retrain, label)
     statistics = calibration_batches(
         job.pictures.train.images, STATISTICS_PICTURES, np.random.default_rng(job.config.run.seed)

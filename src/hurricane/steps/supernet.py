@@ -19,6 +19,7 @@ from hurricane.space import Archs
 from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
+from hurricane.steps.lengths import Lengths
 from hurricane.steps.recipes import recipe_of
 from hurricane.train.loop import Epoch, PathDraw, train
 from hurricane.train.place import named
@@ -59,9 +60,7 @@ def perform(job: Job) -> None:
     job.run.finish(NAME, key_now, later=later, precision=speed.precision, trainer=named(job.place))
 
 
-def _train(
-    job: Job, model: Supernet, lengths: plan.Lengths, speed: plan.Speed, key_now: str
-) -> list[str] | None:
+def _train(job: Job, model: Supernet, lengths: Lengths, speed: plan.Speed, key_now: str) -> list[str] | None:
     """Train both stages and search the first; the later layers that it found, None where there is one stage."""
     warm = _warm_up(job, model, lengths.stage1, speed.precision, key_now)
     first = stages.first(job)
@@ -77,7 +76,7 @@ def _train(
     return later
 
 
-def _revised(job: Job, lengths: plan.Lengths, speed: plan.Speed, warm: int) -> plan.Lengths:
+def _revised(job: Job, lengths: Lengths, speed: plan.Speed, warm: int) -> Lengths:
     """Lengths of what comes after stage 1, given how long that took."""
     rows = [*last_epochs(job, stages.WARM_UP, warm), *last_epochs(job, stages.STAGE1, lengths.stage1 - warm)]
     trained = sum(row["seconds"] for row in rows)
