@@ -10,7 +10,6 @@ trained two at once, one thread each; results are written one by one, and those 
 """
 
 import argparse
-import io
 import json
 import multiprocessing
 import sys
@@ -21,20 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 import skeletons
 import torch
 from hand_made import NAMES, hand_made
-from PIL import Image
+from one_network import channels, learn, recognised, rows, settle
 from widths import widest
 
 import hurricane as hn
 from hurricane.config import parse_budget
 from hurricane.nn import FixedNetwork
 from hurricane.runs import write_json
-from hurricane.train.batches import evaluation_batches
-from hurricane.train.loop import Recipe, train
-from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
+from hurricane.train.loop import Recipe
 
 # What rows on file that do not tell were trained with.
 BEFORE = {"weight_decay": 1e-4, "erased": 0.0}
@@ -106,30 +102,24 @@ def random_members(
     return found
 
 
-def rows(parquet: Path, start: int, stop: int) -> tuple[Any, Any]:
-    """Pictures (n, h, w, 3) uint8 and labels (n,) of rows of a parquet file in the Hugging Face image layout."""
-    table = pyarrow.parquet.read_table(parquet).slice(start, stop - start)
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()
-    ]
-    return np.stack(pictures), np.asarray(table["label"].to_pylist(), dtype=np.int64)
+def trained(
+    space: hn.SearchSpace, parquet: Path, split: tuple[int, int], recipe: Recipe, learned: int | None = None
+) -> dict[str, Any]:
+    """Train from scratch on one thread; the share recognised of the pictures that come after.
 
-
-def trained(space: hn.SearchSpace, parquet: Path, split: tuple[int, int], recipe: Recipe) -> dict[str, Any]:
-    """Train from scratch on one thread; the share recognised of the pictures that come after."""
+    split : rows up to which pictures may be learned from, and the number of rows after them to judge by.
+    learned : rows that are, where not all.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
-    images, labels = rows(parquet, 0, split[0])
+    images, labels = rows(parquet, 0, learned or split[0])
     others, truth = rows(parquet, split[0], split[0] + split[1])
-    mean, std = ((images / 255.0).mean((0, 1, 2)).tolist(), (images / 255.0).std((0, 1, 2)).tolist())
-    network = FixedNetwork(space, tuple(mean), tuple(std))
+    network = FixedNetwork(space, *channels(images))
     started = time.monotonic()
-    train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), np.int64))
+    learn(network, images, labels, recipe)
     seconds = time.monotonic() - started
-    recalibrate(network, (), calibration_batches(images, 4096, np.random.default_rng(recipe.seed)))
-    batches = [batch for batch, _ in evaluation_batches(others, truth, 256)]
-    right = logits_of(network, (), batches).argmax(1).numpy() == truth
-    return {"top1": float(right.mean()), "seconds": round(seconds)}
+    settle(network, images, recipe.seed)
+    return {"top1": recognised(network, others, truth), "seconds": round(seconds)}
 
 
 def members(

@@ -21,17 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from rivals import alone, fitted, opened, top1_of
+from one_network import learn, opened, recognised, settle
+from rivals import alone, fitted, top1_of
 
 from hurricane.nn import FixedNetwork
 from hurricane.runs import write_json
 from hurricane.space import SearchSpace
 from hurricane.steps import retrain, supernet
 from hurricane.steps.job import Job
-from hurricane.train.batches import Labels, Pictures, evaluation_batches
-from hurricane.train.loop import Epoch, Recipe, train
+from hurricane.train.batches import Labels, Pictures
+from hurricane.train.loop import Epoch, Recipe
 from hurricane.train.place import CPU
-from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
 
 
 @dataclass(slots=True)
@@ -51,25 +51,7 @@ def train_on(each: Contender, images: Pictures, labels: Labels, recipe: Recipe, 
     def told(epoch: Epoch) -> None:
         each.seen += epoch.pictures
 
-    train(
-        each.network,
-        images,
-        labels,
-        recipe,
-        lambda steps, rng: np.zeros((steps, 0), int),
-        until=epochs,
-        checkpoint=each.checkpoint,
-        on_epoch=told,
-    )
-
-
-def recognised(job: Job, network: FixedNetwork, seed: int) -> float:
-    """Share of the ranking pictures."""
-    pictures = job.pictures.train.images
-    recalibrate(network, (), calibration_batches(pictures, 4096, np.random.default_rng(seed)))
-    split = job.pictures.rank
-    batches = [batch for batch, _ in evaluation_batches(split.images, split.labels, 256)]
-    return float((logits_of(network, (), batches).argmax(1).numpy() == split.labels).mean())
+    learn(each.network, images, labels, recipe, until=epochs, checkpoint=each.checkpoint, on_epoch=told)
 
 
 def halved(
@@ -88,7 +70,9 @@ def halved(
     for rung in rungs:
         for each in left:
             train_on(each, split.images, split.labels, recipe, rung)
-            each.top1 += (recognised(job, each.network, seed),)
+            settle(each.network, job.pictures.train.images, seed)
+            ranking = job.pictures.rank
+            each.top1 += (recognised(each.network, ranking.images, ranking.labels),)
         left.sort(key=lambda each: -each.top1[-1])
         print(
             f"seed {seed}, epoch {rung}: " + ", ".join(f"{e.name} {e.top1[-1]:.2%}" for e in left), flush=True
@@ -97,7 +81,7 @@ def halved(
     last = left[0]
     train_on(last, *retrain.learned(job), recipe, epochs)
     seconds = time.monotonic() - started
-    recognised(job, last.network, seed)
+    settle(last.network, job.pictures.train.images, seed)
     return {
         "data": data_of(job),
         "seed": seed,

@@ -25,22 +25,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from families import rows
+from one_network import learn, opened, recognised, rows, settle
 from scipy.stats import kendalltau
 from torch import nn
 
 import hurricane as hn
-from hurricane import config as config_file
 from hurricane import ops
 from hurricane.nn import Supernet
-from hurricane.runs import Run, write_json
+from hurricane.runs import write_json
 from hurricane.specialization import capacities
 from hurricane.steps import retrain, stage_search, stages, supernet
 from hurricane.steps.job import Job
-from hurricane.train.batches import evaluation_batches, tensor_of
-from hurricane.train.loop import train
+from hurricane.train.batches import tensor_of
 from hurricane.train.place import CPU
-from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
+from hurricane.train.scoring import logits_of
 
 WINDOW = 0.9
 # As many training pictures as SPOS's code recalibrates on; every ranking picture counts there.
@@ -56,12 +54,6 @@ NAMES = (
 )
 
 
-def opened(folder: Path) -> Job:
-    """The job of a finished run."""
-    run = Run.open(folder)
-    return Job(run, config_file.load(run.path("config.toml")))
-
-
 def trained(
     folder: Path, names: tuple[str, ...], parquet: Path, judge: tuple[int, int], epochs: int, seed: int
 ) -> float:
@@ -72,11 +64,9 @@ def trained(
     network = retrain.network_of(job, list(names))
     split, precision = job.pictures.train, job.run.record(supernet.NAME)["precision"]
     recipe = replace(retrain.recipe_of(job, epochs, precision), seed=seed, workers=1, place=CPU)
-    train(network, split.images, split.labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
-    recalibrate(network, (), calibration_batches(split.images, 4096, np.random.default_rng(seed)))
-    others, truth = rows(parquet, *judge)
-    batches = [batch for batch, _ in evaluation_batches(others, truth, 256)]
-    return float((logits_of(network, (), batches).argmax(1).numpy() == truth).mean())
+    learn(network, split.images, split.labels, recipe)
+    settle(network, split.images, seed)
+    return recognised(network, *rows(parquet, *judge))
 
 
 def scored(job: Job, space: hn.SearchSpace, archs: Any) -> list[dict[str, float]]:

@@ -17,15 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from families import FAMILIES, member, parser_of, rows
+from families import FAMILIES, member, parser_of
+from one_network import channels, learn, recognised, rows, settle
 
 from hurricane.nn import FixedNetwork
 from hurricane.runs import write_json
-from hurricane.train.batches import evaluation_batches
-from hurricane.train.loop import Recipe, train
-from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
+from hurricane.train.loop import Recipe
 
 BASE = Recipe(
     epochs=0, batch_size=64, learning_rate=0.1, momentum=0.9, weight_decay=1e-4, label_smoothing=0.1
@@ -49,20 +47,15 @@ def trained(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     images, labels = rows(asked.parquet, 0, asked.train_rows)
     others, truth = rows(asked.parquet, asked.train_rows, asked.train_rows + asked.judge_rows)
-    mean, std = ((images / 255.0).mean((0, 1, 2)).tolist(), (images / 255.0).std((0, 1, 2)).tolist())
     space = member(asked.family, asked.preset, images.shape[1], int(labels.max()) + 1, asked.width, 1.0)
-    network = FixedNetwork(space, tuple(mean), tuple(std))
+    network = FixedNetwork(space, *channels(images))
     recipe = replace(RECIPES[name], epochs=asked.epochs, seed=seed)
     started = time.monotonic()
-    train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), np.int64))
+    learn(network, images, labels, recipe)
     seconds = time.monotonic() - started
-    recalibrate(network, (), calibration_batches(images, 4096, np.random.default_rng(seed)))
-
-    def share(pictures: Any, answers: Any) -> float:
-        batches = [batch for batch, _ in evaluation_batches(pictures, answers, 256)]
-        return float((logits_of(network, (), batches).argmax(1).numpy() == answers).mean())
-
-    return {"top1": share(others, truth), "training_top1": share(images, labels), "seconds": round(seconds)}
+    settle(network, images, seed)
+    known, new = recognised(network, images, labels), recognised(network, others, truth)
+    return {"top1": new, "training_top1": known, "seconds": round(seconds)}
 
 
 def main() -> None:

@@ -35,23 +35,21 @@ from typing import Any
 import numpy as np
 import torch
 from hand_made import NAMES, NETWORKS, hand_made
+from one_network import learn, opened, settle
 from widths import widest
 
-from hurricane import config as config_file
 from hurricane.devices import measure
 from hurricane.errors import HurricaneError, InfeasibleBudget
 from hurricane.export import random_architecture
 from hurricane.nn import FixedNetwork
 from hurricane.ops import OPERATORS
-from hurricane.runs import Run, write_json
+from hurricane.runs import write_json
 from hurricane.search import sample
 from hurricane.space import SearchSpace, Shape
 from hurricane.steps import export, retrain, supernet, verify
 from hurricane.steps.feasibility import depths, measured_ms, middle_shape
 from hurricane.steps.job import Job
-from hurricane.train.loop import train
 from hurricane.train.place import CPU
-from hurricane.train.scoring import calibration_batches, recalibrate
 
 STEP = 0.05
 WIDTHS = (0.1, 4.0)
@@ -61,12 +59,6 @@ DEFAULT = (*NETWORKS, "mb_k3_e3", *(f"random {number}" for number in (1, 2, 3)),
 OWN = "this run, measured beside these"
 
 Row = dict[str, Any]
-
-
-def opened(folder: Path) -> Job:
-    """The job of a finished run."""
-    run = Run.open(folder)
-    return Job(run, config_file.load(run.path("config.toml")))
 
 
 def verdict_of(job: Job) -> Any:
@@ -166,10 +158,9 @@ def trained(
     precision = job.run.record(supernet.NAME)["precision"]
     recipe = replace(retrain.recipe_of(job, epochs, precision), seed=seed, workers=1, place=CPU)
     started = time.monotonic()
-    train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
+    learn(network, images, labels, recipe)
     seconds = time.monotonic() - started
-    pictures = job.pictures.train.images
-    recalibrate(network, (), calibration_batches(pictures, 4096, np.random.default_rng(seed)))
+    settle(network, job.pictures.train.images, seed)
     top1 = top1_of(job, network)
     origin = f"from {inherited:g} of the supernet's weights" if inherited else "from scratch"
     return {

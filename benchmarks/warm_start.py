@@ -14,16 +14,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from one_network import learn, opened, recognised, settle
 
-from hurricane import config as config_file
-from hurricane.runs import Run, write_json
+from hurricane.runs import write_json
 from hurricane.steps import retrain, supernet, verify
-from hurricane.steps.job import Job
-from hurricane.train.batches import evaluation_batches
-from hurricane.train.loop import Recipe, train
-from hurricane.train.scoring import calibration_batches, logits_of, recalibrate
+from hurricane.train.loop import Recipe
 
 # share of the supernet's weights, learning rate
 STARTS = ((1.0, 0.05), (1.0, 0.1), (0.0, 0.1), (0.4, 0.1))
@@ -33,10 +29,9 @@ def trained(folder: Path, share: float, rate: float, epochs: int, seed: int) -> 
     """Share of the test pictures recognised after a training from one start."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    run = Run.open(folder)
-    job = Job(run, config_file.load(run.path("config.toml")))
-    pictures, section = job.pictures, job.config.retrain
-    network = retrain.network_of(job, run.record(verify.NAME)["verdict"]["architecture"])
+    job = opened(folder)
+    section, test = job.config.retrain, job.pictures.test
+    network = retrain.network_of(job, job.run.record(verify.NAME)["verdict"]["architecture"])
     if share:
         network.inherit(supernet.load(job), share)
     recipe = Recipe(
@@ -49,12 +44,10 @@ def trained(folder: Path, share: float, rate: float, epochs: int, seed: int) -> 
         flip=job.flip,
         seed=seed,
     )
-    images = np.concatenate([pictures.train.images, pictures.rank.images])
-    labels = np.concatenate([pictures.train.labels, pictures.rank.labels])
-    train(network, images, labels, recipe, lambda steps, rng: np.zeros((steps, 0), int))
-    recalibrate(network, (), calibration_batches(images, 4096, np.random.default_rng(seed)))
-    batches = [batch for batch, _ in evaluation_batches(pictures.test.images, pictures.test.labels, 256)]
-    return float((logits_of(network, (), batches).argmax(1).numpy() == pictures.test.labels).mean())
+    images, labels = retrain.learned(job)
+    learn(network, images, labels, recipe)
+    settle(network, images, seed)
+    return recognised(network, test.images, test.labels)
 
 
 def main() -> None:
