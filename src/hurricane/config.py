@@ -78,12 +78,14 @@ class SupernetSection(Section):
     later_layers: searched first (the paper's reading here: 8 of 20). epochs: over the training pictures,
     of each stage. warm_up: share of stage 1 in which one path is trained before its operators are grown into the
     others (ours; 0 trains sampled paths from the start). grow: whether untrained operators start from trained ones.
+    share: whether operators that differ in kernel, width and gate only share their weights (as in once-for-all).
     """
 
     stages: Literal[1, 2] = 2
     later_layers: Positive | Auto = "auto"
     warm_up: float = Field(0.25, ge=0, lt=1)
     grow: bool = True
+    share: bool = False
     epochs: Positive | Auto = "auto"
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(0.1, gt=0)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hurricane.nn.block import Block, FoldedWeights, Normalisation
+from hurricane.nn.sharing import share as share_weights
 from hurricane.space import SearchSpace
 
 
@@ -17,14 +18,22 @@ def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 class Supernet(nn.Module):
-    """Every choice of every layer with weights of its own; a path says which of them run.
+    """Every choice of every layer; a path says which of them run.
 
     `supernet(images, path)`: images (n, 3, image_size, image_size) in [0, 1], path one index a layer,
     result logits (n, classes). Nothing is ever "active": the path is an argument.
+
+    share : whether choices of one form at a layer share the weights of their convolutions (see `nn.sharing`); else
+        each has its own. What `state_dict` holds is the same either way.
     """
 
     def __init__(
-        self, space: SearchSpace, mean: tuple[float, ...] = (0.5,) * 3, std: tuple[float, ...] = (0.25,) * 3
+        self,
+        space: SearchSpace,
+        mean: tuple[float, ...] = (0.5,) * 3,
+        std: tuple[float, ...] = (0.25,) * 3,
+        *,
+        share: bool = False,
     ) -> None:
         super().__init__()
         self.space = space
@@ -34,6 +43,10 @@ class Supernet(nn.Module):
             nn.ModuleDict({choice: Block(layer.spec(choice)) for choice in layer.choices})
             for layer in space.layers
         )
+        if share:
+            for choices in self.layers:
+                assert isinstance(choices, nn.ModuleDict)
+                share_weights(block for block in choices.values() if isinstance(block, Block))
         self.head, self.classifier = (Block(spec) for spec in space.tail)
 
     def forward(self, images: Tensor, path: Sequence[int]) -> Tensor:

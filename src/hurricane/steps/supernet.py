@@ -48,8 +48,7 @@ def key(job: Job) -> str | None:
 def perform(job: Job) -> None:
     """Train both stages and search the first; leaves `supernet/weights.safetensors` (without a search, fresh ones)."""
     plan.seeded(job, 1)
-    pictures = job.pictures
-    model = Supernet(job.small_space, pictures.mean, pictures.std)
+    model = untrained(job)
     if job.config.retrain.init and job.searches:
         start_from(job, model, Path(job.config.retrain.init))
     lengths, speed = plan.prepare(job, model, plan.typical_archs(job))
@@ -103,9 +102,15 @@ def last_stage(job: Job) -> stages.Stage:
 
 def load(job: Job) -> Supernet:
     """The trained supernet."""
-    model = Supernet(job.small_space, job.pictures.mean, job.pictures.std)
+    model = untrained(job)
     load_weights(job.run.path(NAME, "weights.safetensors"), model)
     return model
+
+
+def untrained(job: Job) -> Supernet:
+    """A supernet of the hardware-aware space with random weights."""
+    shared = job.config.supernet.share
+    return Supernet(job.small_space, job.pictures.mean, job.pictures.std, share=shared)
 
 
 def start_from(job: Job, model: Supernet, path: Path) -> None:
@@ -123,7 +128,7 @@ def start_from(job: Job, model: Supernet, path: Path) -> None:
             f"--init {path} holds no weights that fit this space; "
             "give a model.safetensors of a run of the same width and depth"
         )
-    model.load_state_dict({**ours, **fitting})
+    model.load_state_dict(fitting, strict=False)
     job.view.say(f"starting from {path}: {len(fitting)} of {len(ours)} tensors fit")
 
 

@@ -1,0 +1,140 @@
+"""Shared weights: what operators of one form have in common, and that nothing else of a supernet changes by it."""
+
+import numpy as np
+import pytest
+import torch
+
+import hurricane as hn
+from hurricane.nn import Supernet, grow
+from hurricane.train.loop import Recipe, train
+from hurricane.train.scoring import path_scorer
+from hurricane.train.weights import load_weights, save_tensors
+
+CHOICES = (*hn.OPERATORS, "skip")
+
+
+@pytest.fixture
+def space():
+    return hn.preset("tiny", image_size=16, classes=3, choices=CHOICES)
+
+
+@pytest.fixture
+def shared(space):
+    torch.manual_seed(0)
+    return Supernet(space, share=True).eval()
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8), rng.integers(0, 3, 40)
+
+
+def weights_of(model, layer, name):
+    state = model.state_dict()
+    return torch.cat([state[key].flatten() for key in state if key.startswith(f"layers.{layer}.{name}.")])
+
+
+def test_a_shared_supernet_looks_like_any_other_and_holds_less(space, shared):
+    own = Supernet(space)
+    assert {k: v.shape for k, v in shared.state_dict().items()} == {
+        k: v.shape for k, v in own.state_dict().items()
+    }
+    held, whole = (sum(p.numel() for p in model.parameters()) for model in (shared, own))
+    assert held < 0.5 * whole
+
+
+@torch.no_grad()
+def test_an_extracted_network_computes_what_its_path_does(space, shared):
+    images = torch.rand(3, 3, 16, 16)
+    for path in space.random(6, np.random.default_rng(0)).tolist():
+        assert torch.equal(shared(images, path), shared.extract(path).eval()(images))
+
+
+@torch.no_grad()
+def test_a_file_of_weights_gives_the_same_supernet(tmp_path, space, shared):
+    save_tensors(tmp_path / "weights.safetensors", shared.state_dict())
+    again = Supernet(space, share=True).eval()
+    load_weights(tmp_path / "weights.safetensors", again)
+    images = torch.rand(3, 3, 16, 16)
+    for path in space.random(6, np.random.default_rng(1)).tolist():
+        assert torch.equal(shared(images, path), again(images, path))
+
+
+def test_weights_of_another_shape_or_none_are_refused(shared):
+    state = shared.state_dict()
+    key = "layers.1.mb_k3_e3.weighted.0.0.weight"
+    with pytest.raises(RuntimeError, match=key):
+        shared.load_state_dict({k: v for k, v in state.items() if k != key})
+    with pytest.raises(RuntimeError, match=key):
+        shared.load_state_dict({**state, key: state[key][:4]})
+
+
+def test_training_one_operator_trains_its_kin_and_no_other_form(space, shared, pictures):
+    path = [layer.choices.index("mb_k7_e6") for layer in space.layers]
+    kin, others = ("mb_k3_e3", "mb_k5_e6_se"), ("sep_k3", "choice_k5")
+    before = {name: weights_of(shared, 1, name) for name in (*kin, *others)}
+    recipe = Recipe(1, 20, 0.1, 0.9, 0.0, 0.1)
+    train(shared, *pictures, recipe, lambda steps, rng: np.array([path] * steps))
+    for name, was in before.items():
+        assert torch.equal(weights_of(shared, 1, name), was) == (name in others), name
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path, space, pictures):
+    def trained(stops):
+        torch.manual_seed(0)
+        model, checkpoint = Supernet(space, share=True), tmp_path / f"{len(stops)}.safetensors"
+        for until in stops:
+            train(
+                model,
+                *pictures,
+                Recipe(3, 20, 0.1, 0.9, 1e-4, 0.1),
+                lambda steps, rng: space.random(steps, rng),
+                until=until,
+                checkpoint=checkpoint,
+            )
+        return model.state_dict()
+
+    at_once, resumed = trained([3]), trained([1, 2, 3])
+    assert all(torch.equal(value, resumed[key]) for key, value in at_once.items())
+
+
+def test_scores_do_not_depend_on_the_number_of_workers(space, shared, pictures):
+    few = {"recalibration_pictures": 20, "rank_pictures": 20, "seed": 0}
+    archs = space.random(4, np.random.default_rng(0))
+    alone, side_by_side = (
+        path_scorer(shared, space, pictures[0], pictures, **few, workers=workers)(archs)
+        for workers in (1, 2)
+    )
+    assert np.array_equal(alone, side_by_side)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("source", "targets"),
+    [
+        ("mb_k3_e3", ("mb_k5_e3", "mb_k7_e6", "mb_k3_e6_se")),
+        ("mb_k5_e6", ("mb_k7_e3", "mb_k3_e6")),
+        ("choice_k3", ("choice_k5", "choice_k7_se")),
+    ],
+)
+def test_growing_fills_what_is_shared_and_leaves_the_trained_operator_as_it_is(shared, source, targets):
+    x = torch.randn(4, shared.space.layers[1].cin, 8, 8)
+    blocks = shared.layers[1]
+
+    def of(name):
+        return blocks[name].train()(x)  # shared weights of a wider operator give more: normalised on their own
+
+    def difference(name):
+        return float((of(name) - trained).norm() / (trained - trained.mean()).norm())
+
+    for module in blocks[source].modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    trained = of(source)
+    before = [difference(name) for name in targets]
+    assert set(targets) <= set(grow(shared, 1, source, shared.space.layers[1].choices, seed=0))
+    assert torch.equal(trained, of(source))
+    for name, was in zip(targets, before, strict=True):
+        assert difference(name) < was, name
