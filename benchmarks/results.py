@@ -6,14 +6,14 @@ Each table stands between `<!-- table: name -->` and `<!-- end -->`; what is aro
 raw files are missing is an error, and so is a mark without a table.
 """
 
-import json
 import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-FOLDER = Path(__file__).parent / "results"
+from markdown_tables import markdown, median_and_span, percent, read
+from network_tables import against_spos, families, halving, no_search, rivals, shapes, shared_weights
+
 PAGE = Path(__file__).parents[1] / "docs" / "RESULTS.md"
 
 # The runs whose supernets are compared in `ranking`.
@@ -29,22 +29,6 @@ LATENCY_FILES = (
     "tiny_ort_fp32",
     "tiny_openvino_fp32",
 )
-
-
-def read(name: str) -> Any:
-    """A raw file."""
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def percent(share: float) -> str:
-    """A share as whole percents."""
-    return f"{100 * share:.0f} %"
 
 
 def latency() -> str:
@@ -116,52 +100,6 @@ def _median(runs: list[list[int | None]], place: int, most: int) -> int:
     return values[len(values) // 2]
 
 
-def against_spos(name: str) -> str:
-    """What each way's supernet costs, and what its winners are worth; means over seeds."""
-    ways: dict[str, list[dict[str, Any]]] = {}
-    for row in read(name):
-        ways.setdefault(row["way"], []).append(row)
-    table = []
-    for way, same in ways.items():
-        mean = {
-            name: statistics.mean(row[name] for row in same)
-            for name in (
-                "pictures",
-                "macs",
-                "seconds",
-                "retrained_pictures",
-                "score",
-                "score_deviation",
-                "top1",
-            )
-        }
-        each = ", ".join(f"{100 * row['top1']:.1f}" for row in sorted(same, key=lambda row: row["seed"]))
-        shortest, longest = (pick(row["measured_ms"] for row in same) for pick in (min, max))
-        table.append(
-            [
-                way,
-                f"{mean['pictures'] / 1e3:.0f} k",
-                f"{mean['macs'] / 1e12:.2f}",
-                f"{mean['seconds']:.0f}",
-                f"{mean['retrained_pictures'] / 1e3:.0f} k",
-                f"{100 * mean['score']:.1f} % ({100 * mean['score_deviation']:.1f})",
-                f"**{100 * mean['top1']:.1f} %** ({each})",
-                f"{1e3 * shortest:.0f} to {1e3 * longest:.0f}",
-            ]
-        )
-    head = [
-        "way",
-        "supernet: pictures",
-        "10^12 MACs",
-        "seconds",
-        "winner: pictures",
-        "its score in the supernet (deviation of all scored last)",
-        "top-1 (each seed)",
-        "measured µs",
-    ]
-    return markdown(head, table)
-
-
 def spaces() -> str:
     """Shares of three spaces within the budget, and within the window that is searched."""
     names = ("full", "hand-made", "hardware-aware")
@@ -171,126 +109,6 @@ def spaces() -> str:
         ratios = [row["hardware-aware"][key] / row["full"][key] for key in ("within", "in_window")]
         rows.append([f"{row['width']:g}", *cells, ", ".join(f"{ratio:.1f}" for ratio in ratios)])
     return markdown(["width", *names, "hardware-aware against full"], rows)
-
-
-def rivals(name: str) -> str:
-    """Networks that stand beside a winner, by the same recipe; means over seeds."""
-    found: dict[tuple[str, int, float], list[dict[str, Any]]] = {}
-    for row in read(name):
-        found.setdefault((row["name"], row["epochs"], row["inherited"]), []).append(row)
-    table = []
-    for (rival, epochs, inherited), same in sorted(found.items(), key=lambda item: item[0][1]):
-        top1 = [row["top1"] for row in sorted(same, key=lambda row: row["seed"])]
-        each = f" ({', '.join(f'{100 * value:.1f}' for value in top1)})" if len(top1) > 1 else ""
-        table.append(
-            [
-                rival,
-                f"{inherited:g} of the supernet's weights" if inherited else "scratch",
-                f"{epochs} ({same[0]['pictures'] / 1e3:.0f} k)",
-                f"{same[0]['macs'] / 1e6:.1f}",
-                f"{1e3 * statistics.median(row['measured_ms'] for row in same):.0f}",
-                f"**{100 * statistics.mean(top1):.1f} %**{each}",
-            ]
-        )
-    head = ["network", "from", "epochs (pictures)", "10^6 MACs", "measured µs", "top-1 (each seed)"]
-    return markdown(head, table)
-
-
-def no_search() -> str:
-    """Runs of `--no-search`: what they chose, and what it is worth."""
-    table = [
-        [
-            f"`{row['data']}`, seed {row['seed']}",
-            f"`{row['operator']}`, width {row['width']:g}, depth {row['depth']:g}",
-            f"{row['epochs']} ({row['pictures'] / 1e3:.0f} k)",
-            f"{row['macs'] / 1e6:.1f}",
-            f"{1e3 * row['predicted_ms']:.0f}, {1e3 * row['measured_ms']:.0f}",
-            f"**{100 * row['top1']:.1f} %**",
-        ]
-        for row in read("no_search")["runs"]
-    ]
-    head = ["pictures", "chosen", "epochs (pictures)", "10^6 MACs", "predicted, measured µs", "top-1"]
-    return markdown(head, table)
-
-
-def shapes() -> str:
-    """Whole searches in the shapes of two rules: what they came to."""
-    rules: dict[str, list[dict[str, Any]]] = {}
-    for row in read("shape_tiny_imagenet")["runs"]:
-        rules.setdefault(row["rule"], []).append(row)
-    table = []
-    for rule, same in rules.items():
-        same.sort(key=lambda row: row["seed"])
-        each = ", ".join(f"{100 * row['top1']:.1f}" for row in same)
-        table.append(
-            [
-                rule,
-                ", ".join(dict.fromkeys(f"width {row['width']:g}, depth {row['depth']:g}" for row in same)),
-                _range([row["macs"] / 1e6 for row in same], ".1f"),
-                _range([1e3 * row["measured_ms"] for row in same], ".0f"),
-                f"**{100 * statistics.mean(row['top1'] for row in same):.1f} %** ({each})",
-            ]
-        )
-    return markdown(
-        ["operators compared at", "shape", "10^6 MACs", "measured µs", "top-1 (each seed)"], table
-    )
-
-
-def _range(values: list[float], form: str) -> str:
-    low, high = format(min(values), form), format(max(values), form)
-    return low if low == high else f"{low} to {high}"
-
-
-def halving() -> str:
-    """What successive halving chose at each rung, and what became of the last network."""
-    table = []
-    for row in read("halving")["runs"]:
-        rungs = [
-            sorted((top1[place] for top1 in row["contenders"].values() if len(top1) > place), reverse=True)
-            for place in range(len(row["rungs"]))
-        ]
-        told = [f"{len(rung)}: {100 * rung[0]:.1f} to {100 * rung[-1]:.1f} %" for rung in rungs]
-        table.append(
-            [
-                f"`{row['data']}`",
-                *told,
-                f"{row['pictures'] / 1e3:.0f} k",
-                f"{row['macs'] / 1e6:.1f}",
-                f"{1e3 * row['measured_ms']:.0f}",
-                f"**{100 * row['top1']:.1f} %**",
-            ]
-        )
-    rungs = [f"networks after epoch {rung}, best to worst" for rung in read("halving")["runs"][0]["rungs"]]
-    return markdown(["pictures of", *rungs, "pictures seen", "10^6 MACs", "measured µs", "top-1"], table)
-
-
-def families(name: str) -> str:
-    """Networks with fixed operators at one latency, trained from scratch and judged on training pictures apart."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in read(name)["networks"]:
-        recipe = (row["epochs"], row.get("weight_decay"), row.get("erased"))
-        found.setdefault((*recipe, row["family"], row["depth"]), []).append(row)
-    table = []
-    for (epochs, _, _, family, depth), same in sorted(found.items(), key=lambda item: item[0][0]):
-        first, shown = same[0], family.removeprefix("skeleton: ")
-        if depth != 1 and "as published" not in family:
-            shown += f", depth {depth:g}"
-        each = ", ".join(f"{100 * row['top1']:.1f}" for row in sorted(same, key=lambda row: row["seed"]))
-        table.append(
-            [
-                shown,
-                f"{first['width']:g}",
-                f"{len(first['architecture'])}",
-                f"{first['macs'] / 1e6:.1f}",
-                f"{first['params'] / 1e3:.0f} k",
-                f"{1e3 * first['measured_ms']:.0f}",
-                f"{epochs}",
-                f"**{100 * statistics.mean(row['top1'] for row in same):.1f} %**"
-                + (f" ({each})" if len(same) > 1 else ""),
-            ]
-        )
-    head = ["network", "width", "layers", "10^6 MACs", "parameters", "measured µs", "epochs", "top-1"]
-    return markdown(head, table)
 
 
 def ranking() -> str:
@@ -311,6 +129,21 @@ def ranking() -> str:
     return markdown(["score", *(f"{stage}: {counts[stage]} networks" for stage in stages)], table)
 
 
+def ranking_remedies() -> str:
+    """Kendall's tau of supernets trained in other ways, by kind of network."""
+    figures = read("ranking_remedies")
+    taus = {(row["way"], row["seed"], row["kind"]): row for row in figures["taus"]}
+    kinds = {row["kind"]: row["networks"] for row in figures["taus"]}
+    rows = []
+    for row in figures["supernets"]:
+        found = [taus[row["way"], row["seed"], kind] for kind in kinds]
+        told = [f"{each['tau']:+.2f} ({each['low']:+.2f} to {each['high']:+.2f})" for each in found]
+        cost = f"{row['pictures'] / 1e3:.0f} k ({row['seconds'] / 60:.1f})"
+        rows.append([row["way"], cost, percent(statistics.mean(row["scores"])), *told])
+    head = ["supernet trained by", "pictures (minutes)", "mean score"]
+    return markdown([*head, *(f"{kind}: {count} networks" for kind, count in kinds.items())], rows)
+
+
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
@@ -324,11 +157,11 @@ def throughput() -> str:
                 f"`{name}`",
                 f"{rates['plain']:.0f}",
                 f"{rates['fp32']:.0f}, {rates['bf16']:.0f}",
-                f"**{_spread(ratios[best])}**",
+                f"**{median_and_span(ratios[best])}**",
                 f"{seconds['SPOS']:.2f} s",
                 f"{seconds['ours']:.3f} s, {seconds['ours, stage 1']:.3f} s",
-                f"**{_spread(search['ratio_to_spos']['ours'])}**, "
-                f"{_spread(search['ratio_to_spos']['ours, stage 1'])}",
+                f"**{median_and_span(search['ratio_to_spos']['ours'])}**, "
+                f"{median_and_span(search['ratio_to_spos']['ours, stage 1'])}",
                 f"{figures['memory_gib']:.1f} GiB",
             ]
         )
@@ -345,10 +178,6 @@ def throughput() -> str:
     return markdown(head, rows)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "against_spos": lambda: against_spos("against_spos_cifar10"),
     "against_spos_tiny_imagenet": lambda: against_spos("against_spos_tiny_imagenet"),
@@ -358,6 +187,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "latency": latency,
     "no_search": no_search,
     "ranking": ranking,
+    "ranking_remedies": ranking_remedies,
     "rivals_cifar10_all": lambda: rivals("rivals_cifar10_all"),
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
@@ -366,6 +196,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "shapes": shapes,
     "skeletons": lambda: families("skeletons_cifar10"),
+    "shared_weights": shared_weights,
     "spaces": spaces,
     "search_held_out": lambda: search("search_held_out"),
     "throughput": throughput,
