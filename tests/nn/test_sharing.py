@@ -103,8 +103,7 @@ def test_scores_do_not_depend_on_the_number_of_workers(space, shared, pictures):
     few = {"recalibration_pictures": 20, "rank_pictures": 20, "seed": 0}
     archs = space.random(4, np.random.default_rng(0))
     alone, side_by_side = (
-        path_scorer(shared, space, pictures[0], pictures, **few, workers=workers)(archs)
-        for workers in (1, 2)
+        path_scorer(shared, space, pictures[0], pictures, **few, workers=workers)(archs) for workers in (1, 2)
     )
     assert np.array_equal(alone, side_by_side)
 
@@ -123,7 +122,9 @@ def test_growing_fills_what_is_shared_and_leaves_the_trained_operator_as_it_is(s
     blocks = shared.layers[1]
 
     def of(name):
-        return blocks[name].train()(x)  # shared weights of a wider operator give more: normalised on their own
+        return blocks[name].train()(
+            x
+        )  # shared weights of a wider operator give more: normalised on their own
 
     def difference(name):
         return float((of(name) - trained).norm() / (trained - trained.mean()).norm())

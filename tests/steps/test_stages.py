@@ -1,16 +1,17 @@
 """The parts of the supernet's training."""
 
 import pytest
+import torch
 
+from hurricane import pipeline
 from hurricane.nn import form
-from hurricane.steps import stages
+from hurricane.steps import retrain, stages, supernet
+from hurricane.train.weights import save_tensors
 from tests.steps.quick import quick_job
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    from hurricane import pipeline
-
     job = quick_job(tmp_path_factory.mktemp("stages") / "run")
     pipeline.run(job, until="specialize")
     return job
@@ -55,3 +56,15 @@ def test_a_warm_up_comes_out_of_the_first_stage(job):
         for name in (stages.WARM_UP, stages.STAGE1, stages.STAGE2)
     ]
     assert lengths == [1, 1, 2]
+
+
+def test_starting_weights_of_one_network_reach_what_its_operators_share(tmp_path):
+    choices = 'space.choices=["mb_k3_e3", "mb_k5_e3", "mb_k7_e6"]'
+    job = quick_job(tmp_path / "run", choices, "supernet.share=true", budget_ms=0.2)
+    pipeline.run(job, until="specialize")
+    network = retrain.network_of(job, ["mb_k3_e3"] * len(job.small_space.layers))
+    save_tensors(tmp_path / "one.safetensors", network.state_dict())
+    model = supernet.untrained(job)
+    supernet.start_from(job, model, tmp_path / "one.safetensors")
+    state = model.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
