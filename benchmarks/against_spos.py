@@ -30,14 +30,18 @@ from hurricane.search import sample
 from hurricane.steps import search, stages, supernet, verify
 from hurricane.steps.job import Job
 
+# Every operator with weights of its own, as in SPOS; winners start from these shrunk.
+OWN = ("supernet.share=false", "retrain.inherited=0.4")
 # name: settings, share of the epochs of two stages, whether the winner is trained on what that spares
 WAYS: dict[str, tuple[tuple[str, ...], float, bool]] = {
-    "SPOS": (("supernet.stages=1", "supernet.warm_up=0"), 2.0, False),
-    "one stage, warmed up and grown": (("supernet.stages=1",), 2.0, False),
-    "two stages, no warm-up, not grown": (("supernet.warm_up=0", "supernet.grow=false"), 1.0, False),
-    "two stages": ((), 1.0, False),
-    "two stages, 70 %": ((), 0.7, False),
-    "two stages, 30 %, the winner longer": ((), 0.3, True),
+    "SPOS": ((*OWN, "supernet.stages=1", "supernet.warm_up=0"), 2.0, False),
+    "one stage, warmed up and grown": ((*OWN, "supernet.stages=1"), 2.0, False),
+    "two stages, no warm-up, not grown": ((*OWN, "supernet.warm_up=0", "supernet.grow=false"), 1.0, False),
+    "two stages": (OWN, 1.0, False),
+    "two stages, 70 %": (OWN, 0.7, False),
+    "two stages, 30 %, the winner longer": (OWN, 0.3, True),
+    "two stages, shared weights, 40 %": ((), 0.4, False),
+    "two stages, shared weights, 30 %, the winner longer": ((), 0.3, True),
 }
 # Of the training pictures; the rest is ranked on, and learned from in the last training.
 SUPERNET_PICTURES = 0.8

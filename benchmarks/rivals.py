@@ -137,11 +137,11 @@ def called(name: str, slower: float) -> str:
     return name if slower == 1.0 else f"{name}, {slower:g} times the budget"
 
 
-def inherited_by(job: Job, name: str, asked: float | None) -> float:
+def inherited_by(job: Job, name: str, asked: float | None, epochs: int) -> float:
     """The share of the supernet's weights that a rival starts with."""
     if not name.startswith("inherited"):
         return 0.0
-    return job.config.retrain.inherited if asked is None else asked
+    return retrain.inherited_share(job, epochs) if asked is None else asked
 
 
 def trained(
@@ -210,7 +210,7 @@ def own_row(job: Job) -> Row:
     """The run itself, to stand beside what is measured with it."""
     verdict, trained_how = verdict_of(job), job.run.record(retrain.NAME)
     epochs = trained_how["epochs"]
-    inherited = job.config.retrain.inherited if trained_how["start"] == "supernet" else 0.0
+    inherited = trained_how["inherited"]
     return {
         "name": OWN,
         "seed": job.config.run.seed,
@@ -268,7 +268,7 @@ def main() -> None:
     rows: list[Row] = [row for row in of_this_verdict(out, key) or [] if row["name"] != OWN]
     done = {(row["name"], row["seed"], row["epochs"], row["inherited"]) for row in rows}
     wanted = [
-        (name, seed, epochs, inherited_by(job, name, asked.inherited))
+        (name, seed, epochs, inherited_by(job, name, asked.inherited, epochs))
         for seed in asked.seeds
         for name in names
         if name in networks

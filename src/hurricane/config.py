@@ -85,7 +85,7 @@ class SupernetSection(Section):
     later_layers: Positive | Auto = "auto"
     warm_up: float = Field(0.25, ge=0, lt=1)
     grow: bool = True
-    share: bool = False
+    share: bool = True
     epochs: Positive | Auto = "auto"
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(0.1, gt=0)
@@ -121,12 +121,12 @@ class SearchSection(Section):
 class RetrainSection(Section):
     """Training of the winner. start: from the supernet's weights, or from scratch.
 
-    inherited: the supernet's share of the first weights; the rest is fresh. erased: share of the training pictures of
-    which a square is hidden.
+    inherited: the supernet's share of the first weights; the rest is fresh. Auto: all for a short training, less for a
+    long one. erased: share of the training pictures of which a square is hidden.
     """
 
     start: Literal["supernet", "scratch"] = "supernet"
-    inherited: float = Field(0.4, gt=0, le=1)
+    inherited: Annotated[float, Field(gt=0, le=1)] | Auto = "auto"
     epochs: Positive | Auto = "auto"
     batch_size: int = Field(64, ge=2)
     learning_rate: Annotated[float, Field(gt=0)] | Auto = "auto"

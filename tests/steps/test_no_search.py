@@ -51,7 +51,8 @@ def test_it_ends_with_a_verified_model_of_one_operator(plain):
 def test_nothing_but_the_one_network_is_trained_and_nothing_scored(plain):
     job, _ = plain
     assert len(read_rows(job.run.path(retrain.NAME, "curve.jsonl"))) == 1
-    assert job.run.record(retrain.NAME)["start"] == "scratch"
+    record = job.run.record(retrain.NAME)
+    assert (record["start"], record["inherited"]) == ("scratch", 0.0)
     assert job.run.record(supernet.NAME)["later"] is None
     (finalist,) = job.run.record(search.NAME)["finalists"]
     assert finalist["fits"]

@@ -1,8 +1,11 @@
 """The parts of the supernet's training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.nn import form
 from hurricane.steps import retrain, stages, supernet
@@ -68,3 +71,16 @@ def test_starting_weights_of_one_network_reach_what_its_operators_share(tmp_path
     supernet.start_from(job, model, tmp_path / "one.safetensors")
     state = model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "share"),
+    [
+        ((), 20, 1.0),
+        ((), 100, 0.4),
+        (("retrain.inherited=0.7",), 20, 0.7),
+    ],
+)
+def test_a_short_training_starts_from_more_of_the_supernet_than_a_long_one(job, settings, epochs, share):
+    config = config_file.with_settings(job.config, list(settings))
+    assert retrain.inherited_share(replace(job, config=config), epochs) == share

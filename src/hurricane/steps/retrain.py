@@ -22,6 +22,10 @@ NAME = "retrain"
 FILES = ("retrain/model.safetensors",)
 STATISTICS_PICTURES = 4096
 LEARNING_RATE = 0.1
+# What was learned before gives a short training a start and keeps a long one from its best (docs/RESULTS.md, the start
+# of retraining, shared weights): all of it helped at 26 epochs and not at 59, where this share of it did.
+SHORT = 45
+INHERITED_BY_LONG = 0.4
 
 
 def key(job: Job) -> str | None:
@@ -48,8 +52,9 @@ def perform(job: Job) -> None:
     lengths = plan.revised(job, lengths, speed, recent, spent, ("retrain",))
     section = job.config.retrain
     start = section.start if job.searches else "scratch"
-    if start == "supernet":
-        network.inherit(big, section.inherited)
+    inherited = inherited_share(job, lengths.retrain) if start == "supernet" else 0.0
+    if inherited:
+        network.inherit(big, inherited)
     elif section.init:
         supernet.start_from(job, network, Path(section.init))
     del big
@@ -101,9 +106,17 @@ def perform(job: Job) -> None:
     with placed(network, job.place):
         recalibrate(network, (), statistics)
     save_tensors(folder / "model.safetensors", network.state_dict())
-    made = {"epochs": lengths.retrain, "start": start, "trainer": named(job.place)}
+    made = {"epochs": lengths.retrain, "start": start, "inherited": inherited, "trainer": named(job.place)}
     job.run.finish(NAME, key_now, finalist=finalist, **made)
     checkpoint.unlink(missing_ok=True)
+
+
+def inherited_share(job: Job, epochs: int) -> float:
+    """The share of the supernet's weights that a training of so many epochs starts from."""
+    given = job.config.retrain.inherited
+    if given != "auto":
+        return given
+    return 1.0 if epochs <= SHORT else INHERITED_BY_LONG
 
 
 def learned(job: Job) -> tuple[Pictures, Labels]:
