@@ -22,8 +22,8 @@ NAME = "retrain"
 FILES = ("retrain/model.safetensors",)
 STATISTICS_PICTURES = 4096
 LEARNING_RATE = 0.1
-# What was learned before gives a short training a start and keeps a long one from its best (docs/RESULTS.md, the start
-# of retraining, shared weights): all of it helped at 26 epochs and not at 59, where this share of it did.
+# What was learned before gives a short training a start and keeps a long one from its best: all of it helped at 26
+# epochs, this share of it at 59 (docs/RESULTS.md, shared weights, where the winner's weights come from).
 SHORT = 45
 INHERITED_BY_LONG = 0.4
 
