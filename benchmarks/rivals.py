@@ -210,7 +210,8 @@ def own_row(job: Job) -> Row:
     """The run itself, to stand beside what is measured with it."""
     verdict, trained_how = verdict_of(job), job.run.record(retrain.NAME)
     epochs = trained_how["epochs"]
-    inherited = trained_how["inherited"]
+    given = job.config.retrain.inherited if trained_how["start"] == "supernet" else 0.0
+    inherited = trained_how.get("inherited", given)  # runs before 2026-11-28 do not tell
     return {
         "name": OWN,
         "seed": job.config.run.seed,

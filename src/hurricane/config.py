@@ -234,9 +234,13 @@ def to_toml(config: Config) -> str:
 
 
 def load(path: Path) -> Config:
-    """The configuration in a TOML file; ConfigError where it is damaged."""
+    """The configuration of a run, a TOML file with every setting; ConfigError where it is damaged."""
     try:
-        return checked(tomllib.loads(path.read_text(encoding="utf-8")))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        if isinstance(values.get("supernet"), dict):
+            # A run that was begun before weights could be shared goes on as it was begun.
+            values["supernet"].setdefault("share", False)
+        return checked(values)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); the run needs it") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

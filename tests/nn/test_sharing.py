@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import hurricane as hn
+from hurricane.errors import RunError
 from hurricane.nn import Supernet, grow
 from hurricane.train.loop import Recipe, train
 from hurricane.train.scoring import path_scorer
@@ -108,34 +109,59 @@ def test_scores_do_not_depend_on_the_number_of_workers(space, shared, pictures):
     assert np.array_equal(alone, side_by_side)
 
 
+def test_a_file_of_operators_with_weights_of_their_own_is_refused(tmp_path, space, shared):
+    save_tensors(tmp_path / "own.safetensors", Supernet(space).state_dict())
+    with pytest.raises(RunError, match="do not share"):
+        load_weights(tmp_path / "own.safetensors", shared)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_what_a_shared_supernet_inherits_stays(space, shared, share):
+    path = [layer.choices.index("mb_k3_e3") for layer in space.layers]
+    one = Supernet(space).extract(path)
+    before = {key: value.clone() for key, value in shared.state_dict().items()}
+    shared.inherit(one, share)
+    after = shared.state_dict()
+    for key, value in one.state_dict().items():
+        if value.is_floating_point() and "running" not in key:
+            assert torch.allclose(after[key], torch.lerp(before[key], value, share)), key
+
+
+def test_an_operator_that_shares_is_folded_by_its_own_part(space, shared):
+    path = [layer.choices.index("mb_k3_e3") for layer in space.layers]
+    extracted = shared.extract(path).eval().folded()[1]
+    folded = shared.layers[0]["mb_k3_e3"].folded()
+    for ours, theirs in zip(folded, extracted, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 @torch.no_grad()
+@pytest.mark.parametrize("layer", [1, 2], ids=["stride 1", "stride 2"])
 @pytest.mark.parametrize(
     ("source", "targets"),
     [
         ("mb_k3_e3", ("mb_k5_e3", "mb_k7_e6", "mb_k3_e6_se")),
-        ("mb_k5_e6", ("mb_k7_e3", "mb_k3_e6")),
+        ("mb_k5_e6", ("mb_k7_e6", "mb_k5_e6_se")),
         ("choice_k3", ("choice_k5", "choice_k7_se")),
     ],
 )
-def test_growing_fills_what_is_shared_and_leaves_the_trained_operator_as_it_is(shared, source, targets):
-    x = torch.randn(4, shared.space.layers[1].cin, 8, 8)
-    blocks = shared.layers[1]
-
-    def of(name):
-        return blocks[name].train()(
-            x
-        )  # shared weights of a wider operator give more: normalised on their own
-
-    def difference(name):
-        return float((of(name) - trained).norm() / (trained - trained.mean()).norm())
-
+def test_growing_fills_what_is_shared_and_leaves_the_trained_operator_as_it_is(
+    shared, layer, source, targets
+):
+    x = torch.randn(4, shared.space.layers[layer].cin, 8, 8)
+    blocks = shared.layers[layer]
     for module in blocks[source].modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.1)
-    trained = of(source)
+            module.running_mean.normal_(0, 0.1)
+    trained = blocks[source](x)
+
+    def difference(name):
+        return float((blocks[name](x) - trained).norm() / (trained - trained.mean()).norm())
+
     before = [difference(name) for name in targets]
-    assert set(targets) <= set(grow(shared, 1, source, shared.space.layers[1].choices, seed=0))
-    assert torch.equal(trained, of(source))
+    assert set(targets) <= set(grow(shared, layer, source, shared.space.layers[layer].choices, seed=0))
+    assert torch.equal(trained, blocks[source](x))
     for name, was in zip(targets, before, strict=True):
-        assert difference(name) < was, name
+        assert difference(name) < min(0.25, was), name

@@ -84,3 +84,15 @@ def test_starting_weights_of_one_network_reach_what_its_operators_share(tmp_path
 def test_a_short_training_starts_from_more_of_the_supernet_than_a_long_one(job, settings, epochs, share):
     config = config_file.with_settings(job.config, list(settings))
     assert retrain.inherited_share(replace(job, config=config), epochs) == share
+
+
+def test_a_run_begun_before_weights_could_be_shared_goes_on_with_its_own(tmp_path):
+    job = quick_job(tmp_path / "run", "supernet.share=false")
+    pipeline.run(job, until="specialize")
+    path = job.run.path("config.toml")
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("share")))
+    begun = replace(job, config=config_file.load(path))
+    assert not begun.config.supernet.share
+    assert supernet.key(begun) == supernet.key(job)
+    shared = config_file.with_settings(job.config, ["supernet.share=true"])
+    assert supernet.key(replace(job, config=shared)) != supernet.key(job)

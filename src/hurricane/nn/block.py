@@ -118,7 +118,7 @@ def _folded(module: nn.Module) -> Weights:
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         assert norm.running_var is not None and norm.running_mean is not None
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        weight = conv.weight * scale[:, None, None, None]
+        weight = conv.state_dict()["weight"] * scale[:, None, None, None]
         bias = norm.bias - norm.running_mean * scale
     else:
         assert isinstance(module, nn.Conv2d | nn.Linear)

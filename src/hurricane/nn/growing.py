@@ -70,7 +70,11 @@ def _fill(source: Block, rng: torch.Generator) -> None:
             room = whole.shape[1 if place == 2 else 0]
             widened = whole.shape[:2] != part.shape[:2]
             reads, gives = _hidden_at(place, torch.arange(room) % width if widened else None)
-            whole.copy_(_weights(part, whole.shape[2], reads, gives, rng))
+            grown = _weights(part, whole.shape[2], reads, gives, rng)
+            if reads is not None:
+                # The trained channels keep their weight, so their copies get nearly none.
+                grown *= NOISE
+            whole.copy_(grown)
             conv.part().copy_(part)
 
 

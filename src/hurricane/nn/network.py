@@ -70,11 +70,13 @@ class Supernet(nn.Module):
             before, shrunk and mixed with fresh ones, generalise better after a long training than when it goes on from
             them as they are (Ash and Adams: "On warm-starting neural network training", arXiv 1910.08475).
         """
-        theirs, trained = other.state_dict(), dict(self.named_parameters())
-        mixed = self.state_dict()
-        for key in mixed.keys() & theirs.keys():
-            mixed[key] = torch.lerp(mixed[key], theirs[key], share) if key in trained else theirs[key]
-        self.load_state_dict(mixed)
+        theirs, ours, statistics = other.state_dict(), self.state_dict(), dict(self.named_buffers())
+        mixed = {
+            key: theirs[key] if key in statistics else torch.lerp(ours[key], theirs[key], share)
+            for key in ours.keys() & theirs.keys()
+        }
+        # What both have and no more: weights that are shared belong to operators that `other` lacks, too.
+        self.load_state_dict(mixed, strict=False)
 
     def extract(self, path: Sequence[int]) -> "FixedNetwork":
         """The network of one architecture with a copy of this supernet's weights."""

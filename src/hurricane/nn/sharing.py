@@ -2,7 +2,8 @@
 
 A smaller kernel is the middle of the largest, a narrower bottleneck its first channels, so every path trains what the
 others go on from, as in once-for-all (arXiv 1908.09791) and AutoFormer (arXiv 2107.00651, "weight entanglement").
-Normalisations and gates stay each operator's own.
+Normalisations and gates stay each operator's own. The whole is one parameter: in a step, momentum and weight decay move
+what the path leaves out of it, too.
 """
 
 from collections.abc import Iterable

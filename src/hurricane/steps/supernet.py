@@ -41,7 +41,10 @@ def key(job: Job) -> str | None:
     config = job.config
     # Without a search the speed of training is measured, and nothing is trained.
     used = None if job.searches else {"precision", "batch_size"}
-    sections = [config.supernet.model_dump(mode="json", include=used), config.search.deciding()]
+    section = config.supernet.model_dump(mode="json", include=used)
+    if not section.get("share"):
+        section.pop("share", None)  # as before there was a choice, so that what was trained then stays
+    sections = [section, config.search.deciding()]
     return digest([record["key"], [*sections, config.run.deciding()], job.data_key, job.flip, started_from])
 
 

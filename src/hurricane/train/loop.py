@@ -173,7 +173,8 @@ def _step(
     spread: Spread,
 ) -> Tensor:
     """One step; (2,) float64 of the summed loss and how many pictures were recognised."""
-    # Gradients of unused paths stay None, so neither momentum nor weight decay moves them.
+    # Gradients of unused paths stay None, so neither momentum nor weight decay moves them. Of shared weights, what is
+    # outside the path's part has gradients of 0 and moves on, as the rest of what it belongs to does.
     optimizer.zero_grad(set_to_none=True)
     used = [parameter for block in model.blocks(path) for parameter in block.parameters()]
 

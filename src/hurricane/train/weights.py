@@ -32,7 +32,11 @@ def save_tensors(
 def load_weights(path: Path, model: nn.Module) -> None:
     """Give a model the weights of a file that `save_tensors` wrote; RunError where it is missing or damaged."""
     try:
-        model.load_state_dict(load_file(path))
+        given = load_file(path)
+        model.load_state_dict(given)
+        # Operators that share weights must agree about them, or what is loaded last counts.
+        if any(not value.equal(given[name]) for name, value in model.state_dict().items()):
+            raise RuntimeError("its operators do not share their weights as those of this run do")
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise RunError(
