@@ -134,12 +134,18 @@ def ranking_remedies() -> str:
     figures = read("ranking_remedies")
     taus = {(row["way"], row["seed"], row["kind"]): row for row in figures["taus"]}
     kinds = {row["kind"]: row["networks"] for row in figures["taus"]}
+    scores = {(row["way"], row["seed"]): row for row in figures["supernets"]}
     rows = []
-    for row in figures["supernets"]:
-        found = [taus[row["way"], row["seed"], kind] for kind in kinds]
+    for way, seed in dict.fromkeys((row["way"], row["seed"]) for row in figures["taus"]):
+        found = [taus[way, seed, kind] for kind in kinds]
         told = [f"{each['tau']:+.2f} ({each['low']:+.2f} to {each['high']:+.2f})" for each in found]
-        cost = f"{row['pictures'] / 1e3:.0f} k"
-        rows.append([row["way"], cost, percent(statistics.mean(row["scores"])), *told])
+        row = scores.get((way, seed))
+        cost = (
+            ["", ""]
+            if row is None
+            else [f"{row['pictures'] / 1e3:.0f} k", percent(statistics.mean(row["scores"]))]
+        )
+        rows.append([way, *cost, *told])
     head = ["supernet trained by", "pictures", "mean score"]
     return markdown([*head, *(f"{kind}: {count} networks" for kind, count in kinds.items())], rows)
 
