@@ -65,6 +65,10 @@ def test_other_forms_and_the_source_stay_as_they_are(trained):
         assert changed or torch.equal(value, before[key]), key
 
 
+def test_nothing_grows_from_an_operator_without_weights(trained):
+    assert grow(trained, 1, "skip", trained.space.layers[1].choices, seed=0) == []
+
+
 def test_growing_is_repeatable(trained):
     results = []
     for _ in range(2):

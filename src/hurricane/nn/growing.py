@@ -62,14 +62,15 @@ def _grow(source: Block, target: Block, rng: torch.Generator) -> None:
 def _fill(source: Block, rng: torch.Generator) -> None:
     """What `source` leaves free of weights that it shares: grown from its part, which stays as it is."""
     modules = chain(source)
-    width = modules[0][0].out_channels
     for place, module in enumerate(modules):
         conv = module[0]
         if isinstance(conv, SharedConv):
             part, whole = conv.part().clone(), conv.weight
             room = whole.shape[1 if place == 2 else 0]
             widened = whole.shape[:2] != part.shape[:2]
-            reads, gives = _hidden_at(place, torch.arange(room) % width if widened else None)
+            reads, gives = _hidden_at(
+                place, torch.arange(room) % modules[0][0].out_channels if widened else None
+            )
             grown = _weights(part, whole.shape[2], reads, gives, rng)
             if reads is not None:
                 # The trained channels keep their weight, so their copies get nearly none.
