@@ -3,7 +3,8 @@
 Operators of one form, such as all inverted bottlenecks with an expansion, differ in kernel, width and gate only. A
 larger kernel holds the smaller one in its middle, a wider hidden layer repeats channels and shares out what reads
 them, and a gate starts open: what was grown computes nearly what it was grown from. Where forms differ the random
-start stays. Where operators share their weights, what the trained one leaves free of them is filled likewise.
+start stays. Where operators share their weights, what the trained one leaves free of them is filled likewise, but that
+channels which are repeated keep their weight and their copies get nearly none.
 """
 
 from collections.abc import Sequence

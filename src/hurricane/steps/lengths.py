@@ -61,15 +61,10 @@ def _cuts(lengths: Lengths) -> Iterator[Lengths]:
 
     yield lengths
     cut = replace(lengths, random_evaluations=at("random_evaluations", 0.0))
-    for share in np.linspace(1.0, 0.5, 11):
-        cut = replace(cut, evaluations=at("evaluations", share))
-        yield cut
-    for share in np.linspace(1.0, 0.5, 51):
-        cut = trained(cut, share)
-        yield cut
-    for share in np.linspace(0.5, 0.0, 11):
-        cut = replace(cut, evaluations=at("evaluations", share))
-        yield cut
-    for share in np.linspace(0.5, 0.0, 51):
-        cut = trained(cut, share)
-        yield cut
+    for high, low in ((1.0, 0.5), (0.5, 0.0)):
+        for share in np.linspace(high, low, 11):
+            cut = replace(cut, evaluations=at("evaluations", share))
+            yield cut
+        for share in np.linspace(high, low, 51):
+            cut = trained(cut, share)
+            yield cut
