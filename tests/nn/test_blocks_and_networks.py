@@ -7,6 +7,7 @@ from torch import nn
 
 from hurricane import OPERATORS, ops
 from hurricane.nn import Block, FixedNetwork, Supernet
+from hurricane.nn.block import _in_place
 from hurricane.ops import OpSpec
 from tests.test_space import small_space
 
@@ -105,3 +106,28 @@ def test_folded_weights_hold_the_normalisation():
         nn.functional.conv2d(images, torch.from_numpy(weight), torch.from_numpy(bias), stride=2, padding=1)
     )
     assert torch.allclose(folded, block(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_what_is_overwritten_leaves_result_and_gradients_as_they_are(kind):
+    block = Block(OpSpec(kind, 16, 16, 1, 9)).train()
+    images = torch.rand(4, 16, 9, 9)
+    before = images.clone()
+
+    def through():
+        made = block(images)
+        return [made.detach(), *torch.autograd.grad(made.square().sum(), list(block.parameters()))]
+
+    overwriting = through()
+    block._in_place = frozenset()
+    keeping = through()
+    assert torch.equal(images, before)
+    assert all(torch.equal(one, other) for one, other in zip(overwriting, keeping, strict=True))
+
+
+def test_only_what_nobody_else_reads_is_overwritten():
+    build = ops.GraphBuilder(4, 9)
+    read_twice = build.conv(build.input, 4)
+    build.relu(build.add(read_twice, build.relu(read_twice)))
+    build.relu(build.conv(build.input, 4))
+    assert _in_place(build.build()) == {5}

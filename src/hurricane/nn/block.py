@@ -1,5 +1,7 @@
 """One operator as a torch module, built from its graph."""
 
+from collections import Counter
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -31,6 +33,7 @@ class Block(nn.Module):
                 if node.op in ("conv", "linear")
             }
         )
+        self._in_place = _in_place(self.graph)
 
     def forward(self, x: Tensor) -> Tensor:
         values = [x]
@@ -38,6 +41,8 @@ class Block(nn.Module):
             inputs = [values[i] for i in node.inputs]
             if node.op in ("conv", "linear"):
                 values.append(self.weighted[str(position)](*inputs))
+            elif position in self._in_place:
+                values.append(F.relu(inputs[0], inplace=True))
             else:
                 values.append(_apply(node, inputs))
         return values[-1]
@@ -67,6 +72,19 @@ class Normalisation(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
+
+
+def _in_place(graph: ops.Graph) -> frozenset[int]:
+    """Positions of rectifiers that may overwrite what they read: of a convolution, and read by nobody else."""
+    reads = Counter(i for node in graph.nodes for i in node.inputs)
+    return frozenset(
+        position
+        for position, node in enumerate(graph.nodes)
+        if node.op == "relu"
+        and node.inputs[0] > 0
+        and graph.nodes[node.inputs[0] - 1].op == "conv"
+        and reads[node.inputs[0]] == 1
+    )
 
 
 def _weighted(node: Node, cin: int) -> nn.Module:

@@ -26,6 +26,7 @@ from hurricane.errors import RunError
 from hurricane.nn import Supernet
 from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, steps_per_epoch, training_batches
+from hurricane.train.memory import kept_memory
 from hurricane.train.place import CPU, autocast, placed, workers_at
 from hurricane.train.weights import save_tensors
 
@@ -105,6 +106,7 @@ def train(
             module.momentum = 0.0  # workers would race for the running statistics
     workers = workers_at(recipe.place, recipe.workers)
     with (
+        kept_memory(),
         placed(model, recipe.place),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
