@@ -4,8 +4,9 @@
 
 Training: both train the same supernet on the same pictures, one uniformly drawn path a step, batches of 64. The plain
 loop is what SPOS's own code does, on a processor, in fp32: the same augmented pictures, contiguous, one forward and
-backward pass with torch's own threads, momentum, clipping. Ours is `hurricane.train.loop.train` in each precision. They
-take turns; medians over the rounds, and their ratio round by round.
+backward pass with torch's own threads, momentum, clipping, in a process of its own. Ours is
+`hurricane.train.loop.train` in each precision, and with shared weights, the default. They take turns; medians over the
+rounds, and their ratio round by round.
 
 Search: what one candidate costs at SPOS's settings (batch-norm statistics from 20,000 training pictures, ranked on all
 ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads;
@@ -15,11 +16,14 @@ What both rankings are worth is for `benchmarks/ranking.py` to say.
 
 import argparse
 import json
+import multiprocessing
 import resource
 import shlex
 import statistics
 import sys
 import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,6 @@ import hurricane as hn
 from hurricane.config import Config
 from hurricane.nn import Supernet
 from hurricane.runs import write_json
-from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, training_batches
 from hurricane.train.loop import PRECISIONS, Recipe, train
 from hurricane.train.scoring import path_scorer
@@ -42,47 +45,86 @@ BATCH = 64
 SPOS_RECALIBRATION = 20_000
 
 
-def plain_epoch(
-    model: Supernet, optimizer: torch.optim.Optimizer, pictures: Pictures, labels: Labels, paths: Archs
-) -> None:
-    """One epoch of the plain loop: a path a step, the same augmented batches, contiguous."""
-    model.train()
-    batches = training_batches(pictures, labels, BATCH, flip=True, rng=np.random.default_rng(0))
-    for path, (images, targets) in zip(paths.tolist(), batches, strict=True):
-        optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images.contiguous(), path), targets, label_smoothing=0.1)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
+@dataclass
+class PlainLoop:
+    """SPOS's loop on a supernet of its own: pictures a second of an epoch.
+
+    It runs in a process of its own, since ours asks the C library to keep freed memory (`train.memory`), which a plain
+    loop does not.
+    """
+
+    asked: argparse.Namespace
+
+    def __post_init__(self) -> None:
+        torch.set_num_threads(self.asked.threads)
+        self.space = space_of(self.asked)
+        self.model = Supernet(self.space)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9, weight_decay=4e-5)
+        self.pictures, self.labels = noise(self.asked, self.space)
+
+    def rate(self, number: int) -> float:
+        """An epoch: a path a step, the same augmented batches, contiguous."""
+        paths = self.space.random(self.asked.steps, np.random.default_rng(number))
+        started = time.perf_counter()
+        self.model.train()
+        rng = np.random.default_rng(0)
+        batches = training_batches(self.pictures, self.labels, BATCH, flip=True, rng=rng)
+        for path, (images, targets) in zip(paths.tolist(), batches, strict=True):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = F.cross_entropy(self.model(images.contiguous(), path), targets, label_smoothing=0.1)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            self.optimizer.step()
+        return len(self.labels) / (time.perf_counter() - started)
 
 
-def training(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]:
-    """Pictures a second of the plain loop and of ours at each precision, in turns."""
+def plain_rates(asked: argparse.Namespace, there: Connection) -> None:
+    """What the other process does: an epoch of the plain loop for each number that comes."""
+    loop = PlainLoop(asked)
+    while (number := there.recv()) is not None:
+        there.send(loop.rate(number))
+
+
+def space_of(asked: argparse.Namespace) -> hn.SearchSpace:
+    """The space that is trained: the full pool in a preset."""
+    return hn.preset(asked.preset, image_size=asked.image_size, classes=asked.classes)
+
+
+def noise(asked: argparse.Namespace, space: hn.SearchSpace) -> tuple[Pictures, Labels]:
+    """Pictures and labels at random, for one epoch of so many steps."""
     rng = np.random.default_rng(0)
     n = asked.steps * BATCH
     pictures = rng.integers(0, 256, (n, asked.image_size, asked.image_size, 3), dtype=np.uint8)
-    labels = rng.integers(0, space.classes, n)
-    plain = Supernet(space)
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=4e-5)
-    ours = {precision: Supernet(space) for precision in PRECISIONS}
-    rates: dict[str, list[float]] = {"plain": [], **{precision: [] for precision in PRECISIONS}}
+    return pictures, rng.integers(0, space.classes, n)
+
+
+def training(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]:
+    """Pictures a second of the plain loop and of ours at each precision, and with shared weights, in turns."""
+    pictures, labels = noise(asked, space)
+    ours = {precision: (precision, Supernet(space)) for precision in PRECISIONS}
+    ours["fp32, shared weights"] = ("fp32", Supernet(space, share=True))
+    rates: dict[str, list[float]] = {"plain": [], **{name: [] for name in ours}}
+    processes = multiprocessing.get_context("spawn")
+    here, there = processes.Pipe()
+    plain = processes.Process(target=plain_rates, args=(asked, there), daemon=True)
+    plain.start()
     for number in range(asked.rounds + 1):
+        here.send(number)
+        found = {"plain": here.recv()}
         paths = space.random(asked.steps, np.random.default_rng(number))
-        torch.set_num_threads(asked.threads)
-        started = time.perf_counter()
-        plain_epoch(plain, optimizer, pictures, labels, paths)
-        seconds = {"plain": time.perf_counter() - started}
-        for precision, model in ours.items():
+        for name, (precision, model) in ours.items():
             recipe = Recipe(1, BATCH, 0.05, 0.9, 4e-5, 0.1, precision, workers=asked.threads)
             started = time.perf_counter()
             train(model, pictures, labels, recipe, lambda steps, rng, paths=paths: paths)
-            seconds[precision] = time.perf_counter() - started
+            found[name] = len(labels) / (time.perf_counter() - started)
         if number:  # the first round warms up
-            for name, taken in seconds.items():
-                rates[name].append(n / taken)
+            for name, rate in found.items():
+                rates[name].append(rate)
+    here.send(None)
+    plain.join()
     ratios = {
         name: [mine / theirs for mine, theirs in zip(rates[name], rates["plain"], strict=True)]
-        for name in PRECISIONS
+        for name in ours
     }
     return {"pictures_a_second": rates, "ratio_to_plain": ratios}
 
@@ -143,7 +185,7 @@ def main() -> None:
     parser.add_argument("--ranking", type=int, default=2000, help="ranking pictures at SPOS's settings")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
-    space = hn.preset(asked.preset, image_size=asked.image_size, classes=asked.classes)
+    space = space_of(asked)
     figures = {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "date": time.strftime("%Y-%m-%d"),
@@ -157,9 +199,9 @@ def main() -> None:
     known[f"{asked.preset} {asked.image_size} px"] = figures
     write_json(asked.out, known)
     for name, rates in figures["training"]["pictures_a_second"].items():
-        print(f"training, {name:<6} {statistics.median(rates):7.0f} pictures a second")
+        print(f"training, {name:<20} {statistics.median(rates):7.0f} pictures a second")
     for name, ratios in figures["training"]["ratio_to_plain"].items():
-        print(f"training, {name:<6} {in_words(ratios)} of the plain loop")
+        print(f"training, {name:<20} {in_words(ratios)} of the plain loop")
     for name, seconds in figures["search"]["seconds_a_candidate"].items():
         print(f"search, {name:<14} {statistics.median(seconds):.3f} s a candidate")
     for name, ratios in figures["search"]["ratio_to_spos"].items():
