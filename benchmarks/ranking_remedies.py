@@ -17,7 +17,7 @@ import json
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 import hurricane as hn
 from hurricane import ops
+from hurricane.latency import Floats
 from hurricane.nn import Supernet
 from hurricane.runs import write_json
 from hurricane.space import Archs
@@ -211,7 +212,11 @@ def one_step(
 def taus(
     figures: dict[str, Any], truth_of: dict[tuple[str, ...], float], kinds: dict[str, list[int]]
 ) -> list[Any]:
-    """Kendall's tau of each supernet's scores with the networks' own accuracies, by kind of network."""
+    """Kendall's tau of each supernet's scores with the networks' own accuracies, by kind of network.
+
+    Beside it the same where MACs count as much as the score (`hn.search.worths`), and what the best three by either are
+    better than the mean of all.
+    """
     truth = [truth_of[tuple(names)] for names in figures["networks"]]
     found = []
     macs = {"way": MACS, "seed": 0, "scores": figures["macs"]}
@@ -221,8 +226,25 @@ def taus(
             low, high = interval(values, own)
             tau = float(kendalltau(values, own)[0])
             found.append({"way": row["way"], "seed": row["seed"], "kind": kind, "networks": len(members)})
-            found[-1] |= {"tau": tau, "low": low, "high": high}
+            found[-1] |= {"tau": tau, "low": low, "high": high, "lead": lead(values, own)}
+            if row is not macs:
+                both = deviations(values) + deviations(np.log([figures["macs"][i] for i in members]))
+                tau = float(kendalltau(both, own)[0])
+                found[-1] |= {"tau_with_macs": tau, "lead_with_macs": lead(both, own)}
     return found
+
+
+def deviations(values: Sequence[float] | Floats) -> Floats:
+    """Values in standard deviations from their mean."""
+    given = np.asarray(values)
+    scaled: Floats = (given - given.mean()) / given.std()
+    return scaled
+
+
+def lead(values: Sequence[float] | Floats, own: Sequence[float]) -> float:
+    """What the networks with the three highest values are better than the mean of all."""
+    best = np.argsort(values)[-3:]
+    return float(np.mean([own[i] for i in best]) - np.mean(own))
 
 
 def main() -> None:

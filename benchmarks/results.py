@@ -150,6 +150,20 @@ def ranking_remedies() -> str:
     return markdown([*head, *(f"{kind}: {count} networks" for kind, count in kinds.items())], rows)
 
 
+def macs_beside_scores() -> str:
+    """What the choice gains where MACs count as much as the score: taus, and the lead of the best three."""
+    figures = read("ranking_remedies")
+    kinds = [kind for kind in dict.fromkeys(row["kind"] for row in figures["taus"]) if kind != "all"]
+    found: dict[str, list[str]] = {}
+    for row in figures["taus"]:
+        if row["kind"] in kinds and "tau_with_macs" in row:
+            taus = f"{row['tau']:+.2f}, {row['tau_with_macs']:+.2f}"
+            leads = f"{100 * row['lead']:+.1f}, **{100 * row['lead_with_macs']:+.1f}**"
+            found.setdefault(row["way"], []).extend([taus, leads])
+    head = [text for kind in kinds for text in (f"{kind}: tau, with MACs", "best three, points, with MACs")]
+    return markdown(["supernet trained by", *head], [[way, *cells] for way, cells in found.items()])
+
+
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
@@ -205,6 +219,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "shared_weights": shared_weights,
     "spaces": spaces,
     "search_held_out": lambda: search("search_held_out"),
+    "macs_beside_scores": macs_beside_scores,
     "throughput": throughput,
 }
 

@@ -98,8 +98,9 @@ class SupernetSection(Section):
 class SearchSection(Section):
     """Evolution under the budget. window: only architectures that use at least this share of the budget.
 
-    margin: share of the budget kept free, so that noise of the device does not break the promise. method: "none"
-    searches nothing, takes one operator at all layers, and leaves the time of a search to its training.
+    margin: share of the budget kept free, so that noise of the device does not break the promise. macs: what MACs count
+    in the choice, where the expected score counts 1. method: "none" searches nothing, takes one operator at all layers,
+    and leaves the time of a search to its training.
     """
 
     method: Literal["evolution", "none"] = "evolution"
@@ -110,12 +111,14 @@ class SearchSection(Section):
     recalibration_pictures: int = Field(256, ge=16)
     rank_pictures: int = Field(2000, ge=16)
     measured: int = Field(6, ge=1)
+    macs: float = Field(1.0, ge=0)
 
     def deciding(self) -> dict[str, Any]:
         """The settings that steps depend on; those of a search do not tell that there is one."""
         if self.method == "none":
             return {"method": "none"}
-        return self.model_dump(mode="json", exclude={"method"})
+        # Without a word of MACs as before they counted, so that what was searched then stays.
+        return self.model_dump(mode="json", exclude={"method"} if self.macs else {"method", "macs"})
 
 
 class RetrainSection(Section):
@@ -237,9 +240,10 @@ def load(path: Path) -> Config:
     """The configuration of a run, a TOML file with every setting; ConfigError where it is damaged."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        if isinstance(values.get("supernet"), dict):
-            # A run that was begun before weights could be shared goes on as it was begun.
-            values["supernet"].setdefault("share", False)
+        # A run that was begun before these settings were there goes on as it was begun.
+        for section, key, value in (("supernet", "share", False), ("search", "macs", 0.0)):
+            if isinstance(values.get(section), dict):
+                values[section].setdefault(key, value)
         return checked(values)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); the run needs it") from error

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.nn import form
-from hurricane.steps import retrain, stages, supernet
+from hurricane.steps import retrain, search, stages, supernet
 from hurricane.train.weights import save_tensors
 from tests.steps.quick import quick_job
 
@@ -96,3 +97,30 @@ def test_a_run_begun_before_weights_could_be_shared_goes_on_with_its_own(tmp_pat
     assert supernet.key(begun) == supernet.key(job)
     shared = config_file.with_settings(job.config, ["supernet.share=true"])
     assert supernet.key(replace(job, config=shared)) != supernet.key(job)
+
+
+def test_a_run_begun_before_macs_counted_chooses_without_them(tmp_path):
+    job = quick_job(tmp_path / "run", "search.macs=0")
+    pipeline.run(job, until="search")
+    path = job.run.path("config.toml")
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("macs")))
+    begun = replace(job, config=config_file.load(path))
+    assert begun.config.search.macs == 0
+    assert (supernet.key(begun), search.key(begun)) == (supernet.key(job), search.key(job))
+    counting = replace(job, config=config_file.with_settings(job.config, ["search.macs=1"]))
+    assert search.key(counting) != search.key(job)
+    record = job.run.record("search")
+    assert [row["worth"] for row in record["finalists"]] == [row["score"] for row in record["finalists"]]
+
+
+def test_the_finalist_of_the_most_worth_is_retrained(tmp_path):
+    job = quick_job(tmp_path / "run", "search.macs=100")
+    pipeline.run(job, until="search")
+    finalists = [row for row in job.run.record("search")["finalists"] if row["fits"]]
+    macs = [
+        int(job.small_space.macs(np.array([job.small_space.indices(row["architecture"])]))[0])
+        for row in finalists
+    ]
+    chosen = search.chosen(job)
+    assert chosen["worth"] == max(row["worth"] for row in finalists)
+    assert macs[finalists.index(chosen)] == max(macs)

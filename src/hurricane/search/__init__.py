@@ -12,7 +12,7 @@ from hurricane.search.conformance import check_searcher
 from hurricane.search.evolution import Evolution, evolve
 from hurricane.search.running import EvolutionResult, Problem, Scored, Searcher, run_search
 from hurricane.search.sampling import Sampler, sample, share_within
-from hurricane.search.smoothing import expected_scores
+from hurricane.search.smoothing import expected_scores, worths
 
 __all__ = [
     "Evolution",
@@ -33,4 +33,5 @@ __all__ = [
     "run_search",
     "sample",
     "share_within",
+    "worths",
 ]

@@ -34,3 +34,24 @@ def expected_scores(space: SearchSpace, scored: Sequence[Scored], cost: CostMode
         mean = 0.5 * (mean + others)
     expected: Floats = model.origin + model.unit * mean
     return expected
+
+
+def worths(
+    space: SearchSpace, scored: Sequence[Scored], cost: CostModel | None = None, *, macs: float = 1.0
+) -> Floats:
+    """By what to choose among architectures of about equal cost, (n,): expected score, and what they compute (ours).
+
+    A supernet prefers what learns fast to what computes much, and of networks that take as long the ones that compute
+    more are better when they are trained to the end, so MACs are a second, weak judge (docs/RESULTS.md, what raises
+    the ranking). The result is on the scale of scores.
+
+    Parameters
+    ----------
+    macs : what one standard deviation of the logarithm of MACs counts, in standard deviations of the expected score.
+    """
+    expected = expected_scores(space, scored, cost)
+    computed = np.log(np.maximum(space.macs(np.array([one.indices for one in scored], dtype=np.int64)), 1))
+    if float(np.ptp(computed)) == 0.0:
+        return expected
+    result: Floats = expected + macs * expected.std() * (computed - computed.mean()) / computed.std()
+    return result

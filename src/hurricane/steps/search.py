@@ -14,7 +14,7 @@ from hurricane.errors import InfeasibleBudget
 from hurricane.latency_model import LatencyModel, fit_latency
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, digest, read_rows
-from hurricane.search import EvolutionResult, Scored, expected_scores
+from hurricane.search import EvolutionResult, Scored, expected_scores, worths
 from hurricane.space import SearchSpace
 from hurricane.steps import plan, profile, stage_search, supernet
 from hurricane.steps.feasibility import FULL
@@ -52,11 +52,11 @@ def perform(job: Job) -> None:
     )
     finalists: list[dict[str, Any]] = []
     for _ in range(ROUNDS):
-        scored = _likely(job, result, cost, stage.space, finalists)
-        if not scored:
+        likely = _likely(job, result, cost, stage.space, finalists)
+        if not likely:
             break
-        measured, cost = _measured(job, stage.space, scored, cost)
-        finalists += measured
+        measured, cost = _measured(job, stage.space, [scored for scored, _ in likely], cost)
+        finalists += [{**row, "worth": worth} for row, (_, worth) in zip(measured, likely, strict=True)]
         if any(row["fits"] for row in finalists):
             break
         job.view.say("none of the best keeps the budget when measured: latency corrected, taking the next")
@@ -64,7 +64,7 @@ def perform(job: Job) -> None:
     _say(job, finalists, rival)
     history = [_scored_row(scored) for scored in result.history]
     random_rows = [] if rival is None else [_scored_row(scored) for scored in rival.history]
-    finalists.sort(key=lambda row: (not row["fits"], -row["score"] if row["fits"] else row["measured_ms"]))
+    finalists.sort(key=lambda row: (not row["fits"], -row["worth"] if row["fits"] else row["measured_ms"]))
     job.run.finish(NAME, key_now, finalists=finalists, history=history, random=random_rows)
 
 
@@ -116,8 +116,8 @@ def chosen(job: Job) -> dict[str, Any] | None:
     left = [row for row in finalists if tuple(row["architecture"]) not in gone]
     fitting = [row for row in left if row["fits"] and row["measured_ms"] * slower <= job.budget_ms]
     if fitting:
-        # One that was found without a search has no score, and no rival.
-        return max(fitting, key=lambda row: float(row["score"] or 0.0))
+        # One that was found without a search has no score, and no rival; one of a run before MACs counted no worth.
+        return max(fitting, key=lambda row: float(row.get("worth", row["score"]) or 0.0))
     return min(left, key=lambda row: float(row["measured_ms"]), default=None)
 
 
@@ -141,21 +141,22 @@ def reject(job: Job, verdict: dict[str, Any]) -> None:
 
 def _likely(
     job: Job, result: EvolutionResult, cost: LatencyModel, space: SearchSpace, finalists: list[dict[str, Any]]
-) -> list[Scored]:
-    """The best that are not measured yet and keep the budget by the model as corrected so far.
+) -> list[tuple[Scored, float]]:
+    """The best that are not measured yet and keep the budget by the model as corrected so far, and their worths.
 
     Their scores are what is expected of them: of noisy scores the highest are mostly luck.
     """
     gone = {tuple(row["architecture"]) for row in finalists}
     expected = expected_scores(space, result.history, cost)
+    by = worths(space, result.history, cost, macs=job.config.search.macs)
     predicted = cost.predict(space, np.array([scored.indices for scored in result.history]))
     top = job.budget_ms * (1.0 - job.config.search.margin)
     left = [
-        replace(one, score=float(score))
-        for one, score, ms in zip(result.history, expected, predicted, strict=True)
+        (replace(one, score=float(score)), float(worth))
+        for one, score, worth, ms in zip(result.history, expected, by, predicted, strict=True)
         if one.choices not in gone and ms <= top
     ]
-    return sorted(left, key=lambda scored: -scored.score)[: job.config.search.measured]
+    return sorted(left, key=lambda pair: -pair[1])[: job.config.search.measured]
 
 
 def _measured(
@@ -202,8 +203,8 @@ def _random(
 
 
 def _say(job: Job, finalists: list[dict[str, Any]], rival: EvolutionResult | None) -> None:
-    best = max(finalists, key=lambda row: (row["fits"], row["score"]))
-    line = f"best: score {best['score']:.1%}, predicted {best['predicted_ms']:.3g} ms, "
+    best = max(finalists, key=lambda row: (row["fits"], row["worth"]))
+    line = f"chosen: score {best['score']:.1%}, predicted {best['predicted_ms']:.3g} ms, "
     line += f"measured {best['measured_ms']:.3g} ms"
     if rival is not None:
         line += f"; random search of {len(rival.history)}: {rival.best.score:.1%}"

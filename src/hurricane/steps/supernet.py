@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from hurricane.errors import InfeasibleBudget, ModelError
 from hurricane.nn import Supernet, grow
 from hurricane.runs import append_row, digest, file_digest, read_rows
-from hurricane.search import Sampler, expected_scores
+from hurricane.search import Sampler, worths
 from hurricane.space import Archs
 from hurricane.steps import plan, stage_search, stages
 from hurricane.steps import specialize as space_step
@@ -233,7 +233,7 @@ def _search_stage1(
         job.run.path(*stage.name.split("/")),
         key_now,
     )
-    expected = expected_scores(stage.space, result.history, job.latency_model)
-    best = result.history[int(expected.argmax())]
-    job.view.say(f"stage 1: best of {len(result.history)} scores {best.score:.1%} at {best.cost_ms:.3g} ms")
+    by = worths(stage.space, result.history, job.latency_model, macs=job.config.search.macs)
+    best = result.history[int(by.argmax())]
+    job.view.say(f"stage 1: chosen of {len(result.history)}: score {best.score:.1%} at {best.cost_ms:.3g} ms")
     return list(best.choices)
