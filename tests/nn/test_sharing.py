@@ -5,8 +5,11 @@ import pytest
 import torch
 
 import hurricane as hn
+from hurricane import plugins
 from hurricane.errors import RunError
-from hurricane.nn import Supernet, grow
+from hurricane.nn import Block, Supernet, grow
+from hurricane.nn.forms import kin
+from hurricane.ops import OpSpec
 from hurricane.train.loop import Recipe, train
 from hurricane.train.scoring import path_scorer
 from hurricane.train.weights import load_weights, save_tensors
@@ -165,3 +168,21 @@ def test_growing_fills_what_is_shared_and_leaves_the_trained_operator_as_it_is(
     assert torch.equal(trained, blocks[source](x))
     for name, was in zip(targets, before, strict=True):
         assert difference(name) < min(0.25, was), name
+
+
+def test_grouped_convolutions_of_other_groups_are_no_kin(monkeypatch):
+    class Grouped:
+        def __init__(self, kind, groups):
+            self.kind, self.groups = kind, groups
+
+        def unsupported(self, spec):
+            return None
+
+        def write(self, spec, b):
+            b.conv(b.input, spec.cout, 3, spec.stride, groups=self.groups)
+
+    operators = {f"grouped_{groups}": Grouped(f"grouped_{groups}", groups) for groups in (2, 4)}
+    monkeypatch.setattr(plugins, "load", lambda group: operators if group == "hurricane.operators" else {})
+    two, four, same = (Block(OpSpec(f"grouped_{groups}", 8, 8, 1, 8)) for groups in (2, 4, 2))
+    assert kin(two, same)
+    assert not kin(two, four)

@@ -21,8 +21,11 @@ def kin(one: Block, other: Block) -> bool:
     ours, theirs = chain(one), chain(other)
     if not ours or form(one.spec) != form(other.spec):
         return False
-    alike = all(a[0].out_channels == b[0].out_channels for a, b in zip(ours, theirs, strict=True))
-    return alike or inverted(ours)
+    alike = all(
+        (a[0].out_channels, a[0].groups) == (b[0].out_channels, b[0].groups)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+    return alike or (inverted(ours) and inverted(theirs))
 
 
 def chain(block: Block) -> list[ConvNorm]:
@@ -37,7 +40,7 @@ def gates(block: Block) -> list[nn.Conv2d]:
 
 def depthwise(module: ConvNorm) -> bool:
     """Whether a convolution works channel by channel."""
-    return module[0].groups > 1
+    return module[0].groups == module[0].out_channels > 1
 
 
 def inverted(modules: list[ConvNorm]) -> bool:
