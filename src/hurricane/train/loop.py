@@ -106,7 +106,7 @@ def train(
             module.momentum = 0.0  # workers would race for the running statistics
     workers = workers_at(recipe.place, recipe.workers)
     with (
-        kept_memory(),
+        kept_memory(pictures.shape[1]),
         placed(model, recipe.place),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):

@@ -119,7 +119,7 @@ class PathScorer:
         turns = [paths[turn::workers] for turn in range(workers)]
         stopped = Event()
         with (
-            kept_memory(),
+            kept_memory(self._space.image_size),
             within_memory(self._place),
             ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         ):
