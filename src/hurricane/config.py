@@ -125,7 +125,8 @@ class RetrainSection(Section):
     """Training of the winner. start: from the supernet's weights, or from scratch.
 
     inherited: the supernet's share of the first weights; the rest is fresh. Auto: all for a short training, less for a
-    long one. erased: share of the training pictures of which a square is hidden.
+    long one. erased: share of the training pictures of which a square is hidden. mixed: share of the batches in which
+    each picture shows a part of another (CutMix).
     """
 
     start: Literal["supernet", "scratch"] = "supernet"
@@ -137,6 +138,7 @@ class RetrainSection(Section):
     weight_decay: float = Field(5e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     erased: float = Field(0.0, ge=0, le=1)
+    mixed: float = Field(0.0, ge=0, le=1)
     init: str = ""
 
 

@@ -9,6 +9,7 @@ import torch
 from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.nn import form
+from hurricane.runs import read_rows
 from hurricane.steps import retrain, search, stages, supernet
 from hurricane.train.weights import save_tensors
 from tests.steps.quick import quick_job
@@ -113,14 +114,28 @@ def test_a_run_begun_before_macs_counted_chooses_without_them(tmp_path):
     assert [row["worth"] for row in record["finalists"]] == [row["score"] for row in record["finalists"]]
 
 
-def test_the_finalist_of_the_most_worth_is_retrained(tmp_path):
+def test_later_layers_and_the_finalist_are_chosen_by_macs_where_these_count(tmp_path):
     job = quick_job(tmp_path / "run", "search.macs=100")
     pipeline.run(job, until="search")
+
+    def macs_of(architectures):
+        return job.small_space.macs(np.array([job.small_space.indices(names) for names in architectures]))
+
+    scored = [row["architecture"] for row in read_rows(job.run.path("supernet", "stage1", "scored.jsonl"))]
+    assert macs_of([job.run.record("supernet")["later"]])[0] == macs_of(scored).max() > macs_of(scored).min()
     finalists = [row for row in job.run.record("search")["finalists"] if row["fits"]]
-    macs = [
-        int(job.small_space.macs(np.array([job.small_space.indices(row["architecture"])]))[0])
-        for row in finalists
-    ]
     chosen = search.chosen(job)
     assert chosen["worth"] == max(row["worth"] for row in finalists)
-    assert macs[finalists.index(chosen)] == max(macs)
+    assert macs_of([chosen["architecture"]])[0] == macs_of([row["architecture"] for row in finalists]).max()
+
+
+def test_only_what_is_mixed_asks_for_another_training(tmp_path, monkeypatch):
+    job = quick_job(tmp_path / "run")
+    pipeline.run(job, until="search")
+    mixing = replace(job, config=config_file.with_settings(job.config, ["retrain.mixed=0.5"]))
+    assert retrain.recipe_of(job, 10, "fp32").mixed == 0.0
+    assert retrain.recipe_of(mixing, 10, "fp32").mixed == 0.5
+    assert retrain.key(mixing) != retrain.key(job)
+    # A run begun before there was that setting finds its network again.
+    monkeypatch.setattr(retrain, "digest", lambda parts: parts)
+    assert "mixed" not in retrain.key(job)[2]

@@ -18,6 +18,7 @@ from hurricane.train.batches import (
     steps_per_epoch,
     tensor_of,
     training_batches,
+    with_parts,
 )
 from hurricane.train.loop import Recipe, epochs_in, train
 from hurricane.train.scoring import _in_common, path_scorer, recalibrate, settle
@@ -333,3 +334,50 @@ def test_nothing_is_hidden_where_no_share_is_given():
         augmented(pictures, flip=True, rng=np.random.default_rng(1), **more) for more in ({}, {"erased": 0.0})
     )
     assert torch.equal(one, other)
+
+
+def test_mixed_pictures_show_parts_of_others_and_their_targets_say_how_much():
+    n, size = 6, 16
+    # Picture i is of the one value i, so every pixel tells whose it is.
+    images = (torch.arange(n).float()[:, None, None, None]).expand(n, 3, size, size).clone()
+    rng = np.random.default_rng(0)
+    areas = []
+    for _ in range(200):
+        made, targets = with_parts(images.clone(), torch.eye(n), 1.0, rng)
+        owners = torch.stack([(made[:, 0] == i).float().mean((1, 2)) for i in range(n)], dim=1)
+        assert torch.allclose(targets, owners, atol=1e-6)
+        areas.append(1 - float(targets.diagonal().mean()))
+    assert min(areas) < 0.1 < 0.5 < max(areas)
+
+
+def test_as_many_batches_are_mixed_as_asked_for():
+    pictures, labels = pictures_of(1600)
+    batches = training_batches(
+        pictures, labels, 8, flip=False, rng=np.random.default_rng(0), mixed=0.5, classes=3
+    )
+    soft = [bool(((targets > 0) & (targets < 1)).any()) for _, targets in batches]
+    # A small rectangle may hold no pixel.
+    assert 0.3 < np.mean(soft) < 0.6
+
+
+def test_nothing_is_mixed_where_no_share_is_given_and_labels_stay_numbers():
+    pictures, labels = pictures_of(64)
+    more = {"flip": True, "classes": 3}
+    with_none = training_batches(pictures, labels, 16, rng=np.random.default_rng(1), mixed=0.0, **more)
+    before = training_batches(pictures, labels, 16, rng=np.random.default_rng(1), flip=True)
+    for (images, targets), (same, numbers) in zip(with_none, before, strict=True):
+        assert torch.equal(images, same)
+        assert targets.dtype == torch.int64
+        assert torch.equal(targets, numbers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_training_learns_from_mixed_pictures(workers):
+    space = small_space()
+    model = fresh(space)
+    pictures, labels = pictures_of()
+    epochs = []
+    recipe = replace(RECIPE, epochs=12, mixed=0.5, workers=workers)
+    train(model, pictures, labels, recipe, uniform(space), on_epoch=epochs.append)
+    assert epochs[-1].accuracy > 0.6
+    assert epochs[-1].loss < epochs[0].loss

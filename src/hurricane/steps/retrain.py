@@ -34,6 +34,8 @@ def key(job: Job) -> str | None:
     if finalist is None or record is None or record["key"] != search.key(job):
         return None
     section = job.config.retrain.model_dump(mode="json")
+    if not section["mixed"]:
+        del section["mixed"]  # as before there was that setting, so that what was trained then stays
     return digest([record["key"], finalist["architecture"], section, job.data_key, job.flip])
 
 
@@ -137,7 +139,7 @@ def recipe_of(job: Job, epochs: int, precision: str) -> Recipe:
         learning_rate=LEARNING_RATE if rate == "auto" else rate,
         precision=precision,
     )
-    return replace(recipe, erased=section.erased)
+    return replace(recipe, erased=section.erased, mixed=section.mixed)
 
 
 def load(job: Job) -> FixedNetwork:

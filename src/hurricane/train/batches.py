@@ -1,5 +1,6 @@
 """Batches of pictures: shuffled, augmented, as channels-last tensors in [0, 1]."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -36,12 +37,16 @@ def training_batches(
     flip: bool,
     rng: np.random.Generator,
     erased: float = 0.0,
+    mixed: float = 0.0,
+    classes: int = 0,
     place: str = CPU,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch: every picture once in random order, augmented; a last batch of one picture is left out.
 
+    The second tensor of a batch is labels, (n,) int64, or where anything is mixed shares of classes, (n, classes).
+
     flip : whether a mirrored picture keeps its label. erased : share of the pictures of which a square is hidden.
-    place : where the batches are to be.
+    mixed : share of the batches in which each picture shows a part of another. place : where the batches are to be.
     """
     order = rng.permutation(len(labels))
     for start in range(0, len(order), batch_size):
@@ -49,7 +54,12 @@ def training_batches(
         if len(chosen) < 2:  # batch normalisation needs two
             return
         images = augmented(pictures[chosen], flip=flip, rng=rng, erased=erased, place=place)
-        yield images, moved(torch.from_numpy(labels[chosen]), place)
+        targets = moved(torch.from_numpy(labels[chosen]), place)
+        yield (
+            with_parts(images, F.one_hot(targets, classes).float(), mixed, rng)
+            if mixed
+            else (images, targets)
+        )
 
 
 def steps_per_epoch(pictures: int, batch_size: int) -> int:
@@ -94,6 +104,27 @@ def _with_squares(pictures: Pictures, share: float, rng: np.random.Generator) ->
         top, left = rng.integers(0, size - side + 1, size=2)
         pictures[i, top : top + side, left : left + side] = pictures[i].mean(axis=(0, 1))
     return pictures
+
+
+def with_parts(
+    images: Tensor, targets: Tensor, share: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """A batch (n, c, h, w) and its (n, classes), with a chance of `share` a rectangle of each from another (CutMix).
+
+    One place for all of the batch; its area is uniform in 0 to 1 before it is cut at the border, and targets are mixed
+    as areas then are (Yun et al., arXiv 1905.04899). The images given are overwritten.
+    """
+    if rng.random() >= share:
+        return images, targets
+    n, _, height, width = images.shape
+    side = math.sqrt(rng.random())
+    y, x = rng.integers(0, height), rng.integers(0, width)
+    top, bottom = (int(np.clip(y + sign * side * height / 2, 0, height)) for sign in (-1, 1))
+    left, right = (int(np.clip(x + sign * side * width / 2, 0, width)) for sign in (-1, 1))
+    others = moved(torch.from_numpy(rng.permutation(n)), str(images.device))
+    images[:, :, top:bottom, left:right] = images[others, :, top:bottom, left:right]
+    part = (bottom - top) * (right - left) / (height * width)
+    return images, torch.lerp(targets, targets[others], part)
 
 
 def _shifted(pictures: Pictures, rng: np.random.Generator) -> Pictures:

@@ -38,6 +38,7 @@ class Recipe:
     """How to train: epochs over the pictures, and stochastic gradient descent with a cosine schedule.
 
     erased : share of the pictures of which a square is hidden.
+    mixed : share of the batches in which each picture shows a part of another (CutMix).
     workers : threads that share each batch on the CPU; batch normalisation sees a worker's share.
     place : where the training runs, "cpu" or "cuda:N" (see `train.place`).
     """
@@ -53,6 +54,7 @@ class Recipe:
     seed: int = 0
     warmup_epochs: float = 1.0
     erased: float = 0.0
+    mixed: float = 0.0
     workers: int = 1
     place: str = CPU
 
@@ -152,6 +154,8 @@ def _epoch(
         flip=recipe.flip,
         rng=rng,
         erased=recipe.erased,
+        mixed=recipe.mixed,
+        classes=model.space.classes,
         place=recipe.place,
     )
     for step, (images, targets) in enumerate(batches):
@@ -185,7 +189,8 @@ def _step(
             logits = model(images, path).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing, reduction="sum")
         gradients = torch.autograd.grad(loss, used)
-        return loss.detach(), (logits.detach().argmax(1) == targets).sum(), gradients
+        truth = targets if targets.ndim == 1 else targets.argmax(1)
+        return loss.detach(), (logits.detach().argmax(1) == truth).sum(), gradients
 
     # Batch normalisation needs at least two pictures in each share.
     shares = max(1, min(workers_at(recipe.place, recipe.workers), len(targets) // 2))
