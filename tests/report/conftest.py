@@ -65,7 +65,9 @@ def full(bare):
             *(ScoredFacts("search", ms, score) for ms, score in priced),
         ),
         winner=winner,
-        finalists=(Finalist(special.space.names(archs[0]), winner[1], 2.79, 2.84, True, "chosen"),),
+        finalists=(
+            Finalist(special.space.names(archs[0]), winner[1], 12_600_000, 2.79, 2.84, True, "chosen"),
+        ),
         architecture=_architecture(special.space, archs[0]),
         curves=(
             Curve("supernet, stage 1", ((1, 2.0, 0.3), (2, 1.4, 0.5))),

@@ -45,7 +45,7 @@ def test_few_or_equal_scores_are_given_back():
     assert (expected_scores(space, scored(space, archs[:5], few)) == few).all()
 
 
-def test_of_equal_scores_the_one_that_computes_most_is_chosen():
+def test_of_nearly_equal_scores_the_one_that_computes_most_is_chosen():
     space = space_of(6)
     archs = np.unique(space.random(40, np.random.default_rng(0)), axis=0)
     even = 0.5 + 0.001 * (np.arange(len(archs)) % 2)

@@ -105,14 +105,15 @@ class ScoredFacts:
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """One of the best by score, measured whole on the device before anything was retrained.
+    """One of the best by score and MACs, measured whole on the device before anything was retrained.
 
     fits : whether what was measured keeps the budget. outcome : what became of it, in words. score : None without a
-    search.
+    search. macs : multiply-accumulates of one picture.
     """
 
     architecture: tuple[str, ...]
     score: float | None
+    macs: int
     predicted_ms: float
     measured_ms: float
     fits: bool
@@ -162,7 +163,7 @@ class ReportFacts:
     rejected : (predicted, measured) milliseconds of finalists whose file missed the budget.
     command : those that made the run, one a line.
     searched : whether there was a choice of operators, or one for all layers (`--no-search`).
-    seconds : of each step. winner : (cost, score) of the architecture that was chosen by its score.
+    seconds : of each step. winner : (cost, score) of the architecture that was chosen.
     per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
     """
 

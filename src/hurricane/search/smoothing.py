@@ -43,7 +43,7 @@ def worths(
 
     A supernet prefers what learns fast to what computes much, and of networks that take as long the ones that compute
     more are better when they are trained to the end, so MACs are a second, weak judge (docs/RESULTS.md, what raises
-    the ranking). The result is on the scale of scores.
+    the ranking). The result is on the scale of scores; equal scores have equal worths.
 
     Parameters
     ----------

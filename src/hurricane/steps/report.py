@@ -216,18 +216,21 @@ def _finalists(
     if record is None:
         return ()
     missed = [row["architecture"] for row in search.rejected(job)]
+    space = job.small_space
+    archs = np.array([space.indices(row["architecture"]) for row in record["finalists"]])
     names = [None if finalist is None else finalist["architecture"], *missed]
     outcomes = ["the winner", *("its exported file missed the budget" for _ in missed)]
     return tuple(
         Finalist(
             tuple(row["architecture"]),
             row["score"],
+            int(macs),
             row["predicted_ms"],
             row["measured_ms"],
             row["fits"],
             outcomes[names.index(row["architecture"])] if row["architecture"] in names else "",
         )
-        for row in record["finalists"]
+        for row, macs in zip(record["finalists"], space.macs(archs), strict=True)
     )
 
 

@@ -60,11 +60,11 @@ def perform(job: Job) -> None:
         if any(row["fits"] for row in finalists):
             break
         job.view.say("none of the best keeps the budget when measured: latency corrected, taking the next")
+    finalists.sort(key=lambda row: (not row["fits"], -row["worth"] if row["fits"] else row["measured_ms"]))
     rival = _random(job, model, stage.space, lengths.random_evaluations, speed.precision)
-    _say(job, finalists, rival)
+    _say(job, finalists[0], rival)
     history = [_scored_row(scored) for scored in result.history]
     random_rows = [] if rival is None else [_scored_row(scored) for scored in rival.history]
-    finalists.sort(key=lambda row: (not row["fits"], -row["worth"] if row["fits"] else row["measured_ms"]))
     job.run.finish(NAME, key_now, finalists=finalists, history=history, random=random_rows)
 
 
@@ -202,10 +202,9 @@ def _random(
     )
 
 
-def _say(job: Job, finalists: list[dict[str, Any]], rival: EvolutionResult | None) -> None:
-    best = max(finalists, key=lambda row: (row["fits"], row["worth"]))
-    line = f"chosen: score {best['score']:.1%}, predicted {best['predicted_ms']:.3g} ms, "
-    line += f"measured {best['measured_ms']:.3g} ms"
+def _say(job: Job, first: dict[str, Any], rival: EvolutionResult | None) -> None:
+    line = f"chosen: score {first['score']:.1%}, predicted {first['predicted_ms']:.3g} ms, "
+    line += f"measured {first['measured_ms']:.3g} ms"
     if rival is not None:
         line += f"; random search of {len(rival.history)}: {rival.best.score:.1%}"
     job.view.say(line)
