@@ -126,7 +126,7 @@ class RetrainSection(Section):
 
     inherited: the supernet's share of the first weights; the rest is fresh. Auto: all for a short training, less for a
     long one. erased: share of the training pictures of which a square is hidden. mixed: share of the batches in which
-    each picture shows a part of another (CutMix).
+    each picture shows a part of another (CutMix). Auto: half in a long training, none in a short one.
     """
 
     start: Literal["supernet", "scratch"] = "supernet"
@@ -138,7 +138,7 @@ class RetrainSection(Section):
     weight_decay: float = Field(5e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     erased: float = Field(0.0, ge=0, le=1)
-    mixed: float = Field(0.0, ge=0, le=1)
+    mixed: Annotated[float, Field(ge=0, le=1)] | Auto = "auto"
     init: str = ""
 
 
@@ -243,7 +243,11 @@ def load(path: Path) -> Config:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         # A run that was begun before these settings were there goes on as it was begun.
-        for section, key, value in (("supernet", "share", False), ("search", "macs", 0.0)):
+        for section, key, value in (
+            ("supernet", "share", False),
+            ("search", "macs", 0.0),
+            ("retrain", "mixed", 0.0),
+        ):
             if isinstance(values.get(section), dict):
                 values[section].setdefault(key, value)
         return checked(values)

@@ -132,10 +132,14 @@ def test_later_layers_and_the_finalist_are_chosen_by_macs_where_these_count(tmp_
 def test_only_what_is_mixed_asks_for_another_training(tmp_path, monkeypatch):
     job = quick_job(tmp_path / "run")
     pipeline.run(job, until="search")
-    mixing = replace(job, config=config_file.with_settings(job.config, ["retrain.mixed=0.5"]))
-    assert retrain.recipe_of(job, 10, "fp32").mixed == 0.0
-    assert retrain.recipe_of(mixing, 10, "fp32").mixed == 0.5
-    assert retrain.key(mixing) != retrain.key(job)
+    path = job.run.path("config.toml")
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("mixed")))
+    begun = replace(job, config=config_file.load(path))
+    asked = replace(job, config=config_file.with_settings(job.config, ["retrain.mixed=0.3"]))
+    shares = [(begun, 10, 0.0), (begun, 100, 0.0), (asked, 10, 0.3), (job, 10, 0.0), (job, 100, 0.5)]
+    for one, epochs, share in shares:
+        assert retrain.recipe_of(one, epochs, "fp32").mixed == share
+    assert retrain.key(asked) != retrain.key(job) != retrain.key(begun)
     # A run begun before there was that setting finds its network again.
     monkeypatch.setattr(retrain, "digest", lambda parts: parts)
-    assert "mixed" not in retrain.key(job)[2]
+    assert "mixed" not in retrain.key(begun)[2]

@@ -26,6 +26,8 @@ LEARNING_RATE = 0.1
 # epochs, this share of it at 59 (docs/RESULTS.md, shared weights, where the winner's weights come from).
 SHORT = 45
 INHERITED_BY_LONG = 0.4
+# A long training recognises all of its pictures long before it ends, unless parts of them are exchanged.
+MIXED_BY_LONG = 0.5
 
 
 def key(job: Job) -> str | None:
@@ -139,7 +141,10 @@ def recipe_of(job: Job, epochs: int, precision: str) -> Recipe:
         learning_rate=LEARNING_RATE if rate == "auto" else rate,
         precision=precision,
     )
-    return replace(recipe, erased=section.erased, mixed=section.mixed)
+    mixed = section.mixed
+    if mixed == "auto":
+        mixed = 0.0 if epochs <= SHORT else MIXED_BY_LONG
+    return replace(recipe, erased=section.erased, mixed=mixed)
 
 
 def load(job: Job) -> FixedNetwork:
