@@ -115,10 +115,10 @@ def shapes() -> str:
     )
 
 
-def shared_weights() -> str:
-    """Whole searches with own and with shared weights, and a run without a search."""
+def searches(name: str) -> str:
+    """Whole searches by how they were made, beside runs without a search: what they cost, and what they came to."""
     ways: dict[str, list[dict[str, Any]]] = {}
-    for row in read("shared_weights")["runs"]:
+    for row in read(name)["runs"]:
         ways.setdefault(row["way"], []).append(row)
     table = []
     for way, same in ways.items():

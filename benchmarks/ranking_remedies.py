@@ -51,6 +51,8 @@ BATCH, RATE, WARM_UP = 64, 0.1, 1.0
 WINDOW = (12.2e6, 14.6e6)
 NEAR, SPREAD = "near the budget", "spread"
 MACS = "none: MACs"
+# What a deviation of MACs may count beside one of the score.
+WEIGHTS = (0.25, 0.5, 1, 2, 4)
 
 Draw = Callable[[hn.SearchSpace, int, np.random.Generator], list[Archs]]
 """Paths of each step: (space, steps, generator) -> arrays (paths, layers)."""
@@ -214,8 +216,8 @@ def taus(
 ) -> list[Any]:
     """Kendall's tau of each supernet's scores with the networks' own accuracies, by kind of network.
 
-    Beside it the same where MACs count as much as the score (`hn.search.worths`), and what the best three by either are
-    better than the mean of all.
+    Beside it the same where MACs count, too (the rule of `hurricane.search.worths`, here on raw scores over all of the
+    networks), by several weights, and what the best three by each are better than the mean of all.
     """
     truth = [truth_of[tuple(names)] for names in figures["networks"]]
     found = []
@@ -228,9 +230,12 @@ def taus(
             found.append({"way": row["way"], "seed": row["seed"], "kind": kind, "networks": len(members)})
             found[-1] |= {"tau": tau, "low": low, "high": high, "lead": lead(values, own)}
             if row is not macs:
-                both = deviations(values) + deviations(np.log([figures["macs"][i] for i in members]))
-                tau = float(kendalltau(both, own)[0])
-                found[-1] |= {"tau_with_macs": tau, "lead_with_macs": lead(both, own)}
+                computed = deviations(np.log([figures["macs"][i] for i in members]))
+                counted = {f"{weight:g}": deviations(values) + weight * computed for weight in WEIGHTS}
+                found[-1]["with_macs"] = {
+                    weight: {"tau": float(kendalltau(both, own)[0]), "lead": lead(both, own)}
+                    for weight, both in counted.items()
+                }
     return found
 
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from markdown_tables import markdown, median_and_span, percent, read
-from network_tables import against_spos, families, halving, no_search, rivals, shapes, shared_weights
+from network_tables import against_spos, families, halving, no_search, rivals, searches, shapes
 
 PAGE = Path(__file__).parents[1] / "docs" / "RESULTS.md"
+
+WEIGHTS_SHOWN = ("1", "2")
 
 # The runs whose supernets are compared in `ranking`.
 SUPERNETS = {"stages": "two stages", "spos": "trained as SPOS"}
@@ -154,20 +156,26 @@ def macs_beside_scores() -> str:
     """What the choice gains where MACs count as much as the score: taus, and the lead of the best three."""
     figures = read("ranking_remedies")
     kinds = [kind for kind in dict.fromkeys(row["kind"] for row in figures["taus"]) if kind != "all"]
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, int], list[str]] = {}
     for row in figures["taus"]:
-        if row["kind"] in kinds and "tau_with_macs" in row:
-            taus = f"{row['tau']:+.2f}, {row['tau_with_macs']:+.2f}"
-            leads = f"{100 * row['lead']:+.1f}, **{100 * row['lead_with_macs']:+.1f}**"
-            found.setdefault(row["way"], []).extend([taus, leads])
-    head = [text for kind in kinds for text in (f"{kind}: tau, with MACs", "best three, points, with MACs")]
-    return markdown(["supernet trained by", *head], [[way, *cells] for way, cells in found.items()])
+        if row["kind"] in kinds:
+            taus, leads = [f"{row['tau']:+.2f}"], [f"{100 * row['lead']:+.1f}"]
+            for weight, both in row.get("with_macs", {}).items():
+                if weight in WEIGHTS_SHOWN:
+                    taus.append(f"{both['tau']:+.2f}")
+                    leads.append(f"{100 * both['lead']:+.1f}")
+            found.setdefault((row["way"], row["seed"]), []).extend([", ".join(taus), ", ".join(leads)])
+    told = f"score alone, with MACs by {' and '.join(WEIGHTS_SHOWN)}"
+    head = [f"{kind}: {what}, {told}" for kind in kinds for what in ("tau", "lead of the best three, points")]
+    return markdown(["supernet trained by", *head], [[way, *cells] for (way, _), cells in found.items()])
 
 
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
     for name, figures in read("throughput").items():
+        if "search" not in figures:
+            continue
         rates = {k: statistics.median(v) for k, v in figures["training"]["pictures_a_second"].items()}
         ratios, search = figures["training"]["ratio_to_plain"], figures["search"]
         ours = ("fp32", "bf16", "fp32, shared weights")
@@ -182,7 +190,8 @@ def throughput() -> str:
                 f"{seconds['ours']:.3f} s, {seconds['ours, stage 1']:.3f} s",
                 f"**{median_and_span(search['ratio_to_spos']['ours'])}**, "
                 f"{median_and_span(search['ratio_to_spos']['ours, stage 1'])}",
-                f"{figures['memory_gib']:.1f} GiB",
+                ", ".join(f"{figures['training']['memory_gib'][kind]:.1f}" for kind in ("plain", ours[2]))
+                + " GiB",
             ]
         )
     head = [
@@ -193,7 +202,7 @@ def throughput() -> str:
         "a candidate at SPOS's settings",
         "at ours: as in SPOS, in stage 1",
         "ratios",
-        "memory",
+        "memory: plain, ours with shared weights",
     ]
     return markdown(head, rows)
 
@@ -216,7 +225,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "shapes": shapes,
     "skeletons": lambda: families("skeletons_cifar10"),
-    "shared_weights": shared_weights,
+    "shared_weights": lambda: searches("shared_weights"),
+    "default_lengths": lambda: searches("default_lengths"),
     "spaces": spaces,
     "search_held_out": lambda: search("search_held_out"),
     "macs_beside_scores": macs_beside_scores,

@@ -4,9 +4,9 @@
 
 Training: both train the same supernet on the same pictures, one uniformly drawn path a step, batches of 64. The plain
 loop is what SPOS's own code does, on a processor, in fp32: the same augmented pictures, contiguous, one forward and
-backward pass with torch's own threads, momentum, clipping, in a process of its own. Ours is
-`hurricane.train.loop.train` in each precision, and with shared weights, the default. They take turns; medians over the
-rounds, and their ratio round by round.
+backward pass with torch's own threads, momentum, clipping, rectifiers in place. Ours is `hurricane.train.loop.train`
+in each precision, and with shared weights (the default), on the torch threads that a run has. Each has a process of its
+own, and they take turns; medians over the rounds, and their ratio round by round.
 
 Search: what one candidate costs at SPOS's settings (batch-norm statistics from 20,000 training pictures, ranked on all
 ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads;
@@ -22,7 +22,7 @@ import shlex
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ import hurricane as hn
 from hurricane.config import Config
 from hurricane.nn import Supernet
 from hurricane.runs import write_json
+from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, training_batches
-from hurricane.train.loop import PRECISIONS, Recipe, train
+from hurricane.train.loop import Recipe, train
 from hurricane.train.scoring import path_scorer
 
 BATCH = 64
@@ -45,27 +46,15 @@ BATCH = 64
 SPOS_RECALIBRATION = 20_000
 
 
-@dataclass
 class PlainLoop:
-    """SPOS's loop on a supernet of its own: pictures a second of an epoch.
+    """SPOS's loop on a supernet of its own: an epoch of a path a step, the same augmented batches, contiguous."""
 
-    It runs in a process of its own, since ours asks the C library to keep freed memory (`train.memory`), which a plain
-    loop does not.
-    """
-
-    asked: argparse.Namespace
-
-    def __post_init__(self) -> None:
-        torch.set_num_threads(self.asked.threads)
-        self.space = space_of(self.asked)
-        self.model = Supernet(self.space)
+    def __init__(self, asked: argparse.Namespace, space: hn.SearchSpace) -> None:
+        self.pictures, self.labels = noise(asked, space)
+        self.model = Supernet(space)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9, weight_decay=4e-5)
-        self.pictures, self.labels = noise(self.asked, self.space)
 
-    def rate(self, number: int) -> float:
-        """An epoch: a path a step, the same augmented batches, contiguous."""
-        paths = self.space.random(self.asked.steps, np.random.default_rng(number))
-        started = time.perf_counter()
+    def __call__(self, paths: Archs) -> None:
         self.model.train()
         rng = np.random.default_rng(0)
         batches = training_batches(self.pictures, self.labels, BATCH, flip=True, rng=rng)
@@ -75,14 +64,42 @@ class PlainLoop:
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             self.optimizer.step()
-        return len(self.labels) / (time.perf_counter() - started)
 
 
-def plain_rates(asked: argparse.Namespace, there: Connection) -> None:
-    """What the other process does: an epoch of the plain loop for each number that comes."""
-    loop = PlainLoop(asked)
+class OurLoop:
+    """`hurricane.train.loop.train` on a supernet of its own, an epoch."""
+
+    def __init__(
+        self, asked: argparse.Namespace, space: hn.SearchSpace, precision: str = "fp32", share: bool = False
+    ) -> None:
+        self.pictures, self.labels = noise(asked, space)
+        self.model = Supernet(space, share=share)
+        self.recipe = Recipe(1, BATCH, 0.05, 0.9, 4e-5, 0.1, precision, workers=asked.threads)
+
+    def __call__(self, paths: Archs) -> None:
+        train(self.model, self.pictures, self.labels, self.recipe, lambda steps, rng: paths)
+
+
+LOOPS = {
+    "plain": PlainLoop,
+    "fp32": OurLoop,
+    "bf16": partial(OurLoop, precision="bf16"),
+    "fp32, shared weights": partial(OurLoop, share=True),
+}
+
+
+def epochs_of(name: str, asked: argparse.Namespace, there: Connection) -> None:
+    """What a process does: an epoch of its loop for each number that comes; gives pictures a second."""
+    # A run gives torch one thread: its workers share out the work.
+    torch.set_num_threads(asked.threads if name == "plain" else 1)
+    space = space_of(asked)
+    epoch = LOOPS[name](asked, space)
     while (number := there.recv()) is not None:
-        there.send(loop.rate(number))
+        paths = space.random(asked.steps, np.random.default_rng(number))
+        started = time.perf_counter()
+        epoch(paths)
+        there.send(asked.steps * BATCH / (time.perf_counter() - started))
+    there.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def space_of(asked: argparse.Namespace) -> hn.SearchSpace:
@@ -98,35 +115,32 @@ def noise(asked: argparse.Namespace, space: hn.SearchSpace) -> tuple[Pictures, L
     return pictures, rng.integers(0, space.classes, n)
 
 
-def training(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]:
-    """Pictures a second of the plain loop and of ours at each precision, and with shared weights, in turns."""
-    pictures, labels = noise(asked, space)
-    ours = {precision: (precision, Supernet(space)) for precision in PRECISIONS}
-    ours["fp32, shared weights"] = ("fp32", Supernet(space, share=True))
-    rates: dict[str, list[float]] = {"plain": [], **{name: [] for name in ours}}
-    processes = multiprocessing.get_context("spawn")
-    here, there = processes.Pipe()
-    plain = processes.Process(target=plain_rates, args=(asked, there), daemon=True)
-    plain.start()
+def training(asked: argparse.Namespace) -> dict[str, Any]:
+    """Pictures a second of each loop, in turns; each has a process of its own, since memory is kept by processes."""
+    context = multiprocessing.get_context("spawn")
+    names = list(dict.fromkeys(["plain", *asked.loops]))
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    pipes, processes = {}, []
+    for name in names:
+        pipes[name], there = context.Pipe()
+        processes.append(context.Process(target=epochs_of, args=(name, asked, there), daemon=True))
+        processes[-1].start()
+        there.close()  # so that a process that ends too early is noticed
     for number in range(asked.rounds + 1):
-        here.send(number)
-        found = {"plain": here.recv()}
-        paths = space.random(asked.steps, np.random.default_rng(number))
-        for name, (precision, model) in ours.items():
-            recipe = Recipe(1, BATCH, 0.05, 0.9, 4e-5, 0.1, precision, workers=asked.threads)
-            started = time.perf_counter()
-            train(model, pictures, labels, recipe, lambda steps, rng, paths=paths: paths)
-            found[name] = len(labels) / (time.perf_counter() - started)
-        if number:  # the first round warms up
-            for name, rate in found.items():
+        for name, here in pipes.items():
+            here.send(number)
+            rate = here.recv()
+            if number:  # the first round warms up
                 rates[name].append(rate)
-    here.send(None)
-    plain.join()
+    for here in pipes.values():
+        here.send(None)
+    memory = {name: here.recv() for name, here in pipes.items()}
     ratios = {
         name: [mine / theirs for mine, theirs in zip(rates[name], rates["plain"], strict=True)]
-        for name in ours
+        for name in names
+        if name != "plain"
     }
-    return {"pictures_a_second": rates, "ratio_to_plain": ratios}
+    return {"pictures_a_second": rates, "ratio_to_plain": ratios, "memory_gib": memory}
 
 
 def scoring(asked: argparse.Namespace, space: hn.SearchSpace) -> dict[str, Any]:
@@ -183,25 +197,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="of 64 pictures, a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--ranking", type=int, default=2000, help="ranking pictures at SPOS's settings")
+    parser.add_argument(
+        "--loops", nargs="*", choices=list(LOOPS), default=list(LOOPS), help="beside the plain one"
+    )
+    parser.add_argument("--training-only", action="store_true", help="do not time candidates")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     space = space_of(asked)
+    torch.set_num_threads(1)
     figures = {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "date": time.strftime("%Y-%m-%d"),
         "facts": dict(hn.open_device("onnxruntime:cpu").facts()),
         "torch": torch.__version__,
-        "training": training(asked, space),
-        "search": scoring(asked, space),
-        "memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "training": training(asked),
     }
+    if not asked.training_only:
+        figures["search"] = scoring(asked, space)
     known = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     known[f"{asked.preset} {asked.image_size} px"] = figures
     write_json(asked.out, known)
     for name, rates in figures["training"]["pictures_a_second"].items():
-        print(f"training, {name:<20} {statistics.median(rates):7.0f} pictures a second")
+        print(f"training, {name:<23} {statistics.median(rates):7.0f} pictures a second")
     for name, ratios in figures["training"]["ratio_to_plain"].items():
-        print(f"training, {name:<20} {in_words(ratios)} of the plain loop")
+        print(f"training, {name:<23} {in_words(ratios)} of the plain loop")
+    if asked.training_only:
+        return
     for name, seconds in figures["search"]["seconds_a_candidate"].items():
         print(f"search, {name:<14} {statistics.median(seconds):.3f} s a candidate")
     for name, ratios in figures["search"]["ratio_to_spos"].items():

@@ -26,7 +26,6 @@ from hurricane.errors import RunError
 from hurricane.nn import Supernet
 from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, steps_per_epoch, training_batches
-from hurricane.train.memory import kept_memory
 from hurricane.train.place import CPU, autocast, placed, workers_at
 from hurricane.train.weights import save_tensors
 
@@ -108,7 +107,6 @@ def train(
             module.momentum = 0.0  # workers would race for the running statistics
     workers = workers_at(recipe.place, recipe.workers)
     with (
-        kept_memory(pictures.shape[1]),
         placed(model, recipe.place),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):

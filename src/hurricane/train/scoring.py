@@ -17,7 +17,6 @@ from hurricane.nn import Supernet
 from hurricane.nn.network import through
 from hurricane.space import Archs, SearchSpace
 from hurricane.train.batches import Labels, Pictures, evaluation_batches, tensor_of
-from hurricane.train.memory import kept_memory
 from hurricane.train.place import CPU, autocast, moved, place_of, within_memory
 
 # Accuracies of a few hundred pictures tie often; the loss decides among equals and moves nothing else.
@@ -119,7 +118,6 @@ class PathScorer:
         turns = [paths[turn::workers] for turn in range(workers)]
         stopped = Event()
         with (
-            kept_memory(self._space.image_size),
             within_memory(self._place),
             ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         ):
