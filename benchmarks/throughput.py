@@ -116,7 +116,7 @@ def noise(asked: argparse.Namespace, space: hn.SearchSpace) -> tuple[Pictures, L
 
 
 def training(asked: argparse.Namespace) -> dict[str, Any]:
-    """Pictures a second of each loop, in turns; each has a process of its own, since torch has one number of threads."""
+    """Pictures a second of each loop, in turns; each has a process of its own and its number of threads."""
     context = multiprocessing.get_context("spawn")
     names = list(dict.fromkeys(["plain", *asked.loops]))
     rates: dict[str, list[float]] = {name: [] for name in names}
