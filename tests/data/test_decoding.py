@@ -96,7 +96,7 @@ def test_the_middle_of_the_picture_is_kept_whatever_its_size(width: int, height:
     pixels = picture_array(Image.fromarray(steep), size).astype(int)
     assert pixels.shape == (size, size, 3)
     assert (pixels[..., 1] == 77).all()
-    # A centre crop of a ramp has as much of its dark end as of its bright end, up to a pixel of rounding, which resampled
+    # A centre crop of a ramp has as much of its dark end as of its bright end, up to a pixel of rounding; resampled, it
     # is a little more than a step of the ramp.
     mirrored = pixels[:, ::-1, 2]
     scaled_width = max(size, round(width * max(size / width, size / height)))
