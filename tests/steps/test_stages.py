@@ -88,12 +88,17 @@ def test_a_short_training_starts_from_more_of_the_supernet_than_a_long_one(job, 
     assert retrain.inherited_share(replace(job, config=config), epochs) == share
 
 
+def begun_before(job, setting):
+    """The job as a run finds it that was begun before there was a setting: its file does not name it."""
+    path = job.run.path("config.toml")
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith(setting)))
+    return replace(job, config=config_file.load(path))
+
+
 def test_a_run_begun_before_weights_could_be_shared_goes_on_with_its_own(tmp_path):
     job = quick_job(tmp_path / "run", "supernet.share=false")
     pipeline.run(job, until="specialize")
-    path = job.run.path("config.toml")
-    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("share")))
-    begun = replace(job, config=config_file.load(path))
+    begun = begun_before(job, "share")
     assert not begun.config.supernet.share
     assert supernet.key(begun) == supernet.key(job)
     shared = config_file.with_settings(job.config, ["supernet.share=true"])
@@ -103,9 +108,7 @@ def test_a_run_begun_before_weights_could_be_shared_goes_on_with_its_own(tmp_pat
 def test_a_run_begun_before_macs_counted_chooses_without_them(tmp_path):
     job = quick_job(tmp_path / "run", "search.macs=0")
     pipeline.run(job, until="search")
-    path = job.run.path("config.toml")
-    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("macs")))
-    begun = replace(job, config=config_file.load(path))
+    begun = begun_before(job, "macs")
     assert begun.config.search.macs == 0
     assert (supernet.key(begun), search.key(begun)) == (supernet.key(job), search.key(job))
     counting = replace(job, config=config_file.with_settings(job.config, ["search.macs=1"]))
@@ -132,9 +135,7 @@ def test_later_layers_and_the_finalist_are_chosen_by_macs_where_these_count(tmp_
 def test_only_what_is_mixed_asks_for_another_training(tmp_path, monkeypatch):
     job = quick_job(tmp_path / "run")
     pipeline.run(job, until="search")
-    path = job.run.path("config.toml")
-    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("mixed")))
-    begun = replace(job, config=config_file.load(path))
+    begun = begun_before(job, "mixed")
     asked = replace(job, config=config_file.with_settings(job.config, ["retrain.mixed=0.3"]))
     shares = [(begun, 10, 0.0), (begun, 100, 0.0), (asked, 10, 0.3), (job, 10, 0.0), (job, 100, 0.5)]
     for one, epochs, share in shares:

@@ -194,10 +194,8 @@ def test_batches_are_made_where_they_are_to_be(size):
 def test_a_whole_epoch_of_all_operators_runs_where_it_is_told_to_and_waits_for_nothing():
     space = hn.preset("tiny", image_size=8, classes=3, width=0.25)
     pictures, labels = pictures_of(2 * max(len(layer.choices) for layer in space.layers))
-    steps, recipe = (
-        [],
-        replace(RECIPE, batch_size=2, workers=2, precision="bf16", flip=True, mixed=0.5, place="meta"),
-    )
+    steps = []
+    recipe = replace(RECIPE, batch_size=2, workers=2, precision="bf16", flip=True, mixed=0.5, place="meta")
     with pytest.raises(NotImplementedError, match="no data"):  # the loss is read, after the last step
         train(Supernet(space), pictures, labels, recipe, every_choice(space), on_step=steps.append)
     assert len(steps) == steps_per_epoch(len(labels), 2) >= 32
