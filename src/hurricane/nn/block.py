@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hurricane import ops
+from hurricane.nn.convolution import Conv2d
 from hurricane.ops import Node, OpSpec
 
 Weights = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -90,7 +91,7 @@ def _in_place(graph: ops.Graph) -> frozenset[int]:
 def _weighted(node: Node, cin: int) -> nn.Module:
     if node.op == "linear":
         return FlatLinear(cin, node.channels)
-    conv = nn.Conv2d(
+    conv = Conv2d(
         cin,
         node.channels,
         node.kernel,

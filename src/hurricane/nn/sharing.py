@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from hurricane.nn.block import Block
+from hurricane.nn.convolution import Conv2d
 from hurricane.nn.forms import chain, kin
 
 
-class SharedConv(nn.Conv2d):
+class SharedConv(Conv2d):
     """A convolution whose weights are a part of `whole`: first channels, middle of the kernel.
 
     `weight` is the whole; in `state_dict` stands the part, as if it were the convolution's own.
