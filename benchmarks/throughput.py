@@ -6,7 +6,7 @@ Training: both train the same supernet on the same pictures, one uniformly drawn
 loop is what SPOS's own code does, on a processor, in fp32: the same augmented pictures, contiguous, one forward and
 backward pass with torch's own threads, momentum, clipping, rectifiers in place. Ours is `hurricane.train.loop.train`
 in each precision, and with shared weights (the default), on the torch threads that a run has. Each has a process of its
-own, and they take turns; medians over the rounds, and their ratio round by round.
+own, and they take turns in a random order; medians over the rounds, and their ratio round by round.
 
 Search: what one candidate costs at SPOS's settings (batch-norm statistics from 20,000 training pictures, ranked on all
 ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads;
@@ -17,6 +17,7 @@ What both rankings are worth is for `benchmarks/ranking.py` to say.
 import argparse
 import json
 import multiprocessing
+import random
 import resource
 import shlex
 import statistics
@@ -127,9 +128,10 @@ def training(asked: argparse.Namespace) -> dict[str, Any]:
         processes[-1].start()
         there.close()  # so that a process that ends too early is noticed
     for number in range(asked.rounds + 1):
-        for name, here in pipes.items():
-            here.send(number)
-            rate = here.recv()
+        # In another order each round, so that no loop always comes after the same one.
+        for name in random.Random(number).sample(names, len(names)):
+            pipes[name].send(number)
+            rate = pipes[name].recv()
             if number:  # the first round warms up
                 rates[name].append(rate)
     for here in pipes.values():
