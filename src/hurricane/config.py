@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +25,15 @@ class Section(BaseModel):
     """A section of the configuration: frozen, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Settings that came later, with the value that stands for how it was before.
+    LATER: ClassVar[Mapping[str, Any]] = {}
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that steps depend on; later ones only where they change something, so old steps stay fresh."""
+        values = self.model_dump(mode="json")
+        return {
+            key: value for key, value in values.items() if key not in self.LATER or value != self.LATER[key]
+        }
 
 
 class DataSection(Section):
@@ -81,6 +90,8 @@ class SupernetSection(Section):
     share: whether operators that differ in kernel, width and gate only share their weights (as in once-for-all).
     """
 
+    LATER = {"share": False}
+
     stages: Literal[1, 2] = 2
     later_layers: Positive | Auto = "auto"
     warm_up: float = Field(0.25, ge=0, lt=1)
@@ -103,6 +114,8 @@ class SearchSection(Section):
     and leaves the time of a search to its training.
     """
 
+    LATER = {"macs": 0.0}
+
     method: Literal["evolution", "none"] = "evolution"
     evaluations: Positive | Auto = "auto"
     random_evaluations: Annotated[int, Field(ge=0)] | Auto = "auto"
@@ -117,8 +130,7 @@ class SearchSection(Section):
         """The settings that steps depend on; those of a search do not tell that there is one."""
         if self.method == "none":
             return {"method": "none"}
-        # Without a word of MACs as before they counted, so that what was searched then stays.
-        return self.model_dump(mode="json", exclude={"method"} if self.macs else {"method", "macs"})
+        return {key: value for key, value in super().deciding().items() if key != "method"}
 
 
 class RetrainSection(Section):
@@ -128,6 +140,8 @@ class RetrainSection(Section):
     long one. erased: share of the training pictures of which a square is hidden. mixed: share of the batches in which
     each picture shows a part of another (CutMix). Auto: half in a long training, none in a short one.
     """
+
+    LATER = {"mixed": 0.0}
 
     start: Literal["supernet", "scratch"] = "supernet"
     inherited: Annotated[float, Field(gt=0, le=1)] | Auto = "auto"
@@ -164,7 +178,7 @@ class RunSection(Section):
 
     def deciding(self) -> dict[str, Any]:
         """The settings that steps depend on: weights are as good from any trainer, so another one keeps them."""
-        return self.model_dump(mode="json", exclude={"trainer"})
+        return {key: value for key, value in super().deciding().items() if key != "trainer"}
 
 
 class Config(Section):
@@ -242,14 +256,10 @@ def load(path: Path) -> Config:
     """The configuration of a run, a TOML file with every setting; ConfigError where it is damaged."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        # A run that was begun before these settings were there goes on as it was begun.
-        for section, key, value in (
-            ("supernet", "share", False),
-            ("search", "macs", 0.0),
-            ("retrain", "mixed", 0.0),
-        ):
-            if isinstance(values.get(section), dict):
-                values[section].setdefault(key, value)
+        # A run that was begun before a setting was there goes on as it was begun.
+        for name, field in Config.model_fields.items():
+            if isinstance(field.default, Section) and isinstance(values.get(name), dict):
+                values[name] = {**field.default.LATER, **values[name]}
         return checked(values)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); the run needs it") from error

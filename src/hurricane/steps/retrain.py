@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hurricane.config import Auto
 from hurricane.nn import FixedNetwork
 from hurricane.runs import append_row, digest, read_rows
 from hurricane.space import Archs
@@ -35,10 +36,8 @@ def key(job: Job) -> str | None:
     finalist, record = search.chosen(job), job.run.record(search.NAME)
     if finalist is None or record is None or record["key"] != search.key(job):
         return None
-    section = job.config.retrain.model_dump(mode="json")
-    if not section["mixed"]:
-        del section["mixed"]  # as before there was that setting, so that what was trained then stays
-    return digest([record["key"], finalist["architecture"], section, job.data_key, job.flip])
+    settings = job.config.retrain.deciding()
+    return digest([record["key"], finalist["architecture"], settings, job.data_key, job.flip])
 
 
 def perform(job: Job) -> None:
@@ -117,10 +116,14 @@ def perform(job: Job) -> None:
 
 def inherited_share(job: Job, epochs: int) -> float:
     """The share of the supernet's weights that a training of so many epochs starts from."""
-    given = job.config.retrain.inherited
+    return _by_length(job.config.retrain.inherited, epochs, short=1.0, long=INHERITED_BY_LONG)
+
+
+def _by_length(given: float | Auto, epochs: int, *, short: float, long: float) -> float:
+    """A setting, where it is "auto" by whether the training is a short or a long one."""
     if given != "auto":
         return given
-    return 1.0 if epochs <= SHORT else INHERITED_BY_LONG
+    return short if epochs <= SHORT else long
 
 
 def learned(job: Job) -> tuple[Pictures, Labels]:
@@ -141,9 +144,7 @@ def recipe_of(job: Job, epochs: int, precision: str) -> Recipe:
         learning_rate=LEARNING_RATE if rate == "auto" else rate,
         precision=precision,
     )
-    mixed = section.mixed
-    if mixed == "auto":
-        mixed = 0.0 if epochs <= SHORT else MIXED_BY_LONG
+    mixed = _by_length(section.mixed, epochs, short=0.0, long=MIXED_BY_LONG)
     return replace(recipe, erased=section.erased, mixed=mixed)
 
 

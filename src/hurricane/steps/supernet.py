@@ -39,11 +39,9 @@ def key(job: Job) -> str | None:
     init = job.config.retrain.init
     started_from = file_digest(Path(init)) if init and Path(init).is_file() else init
     config = job.config
-    # Without a search the speed of training is measured, and nothing is trained.
-    used = None if job.searches else {"precision", "batch_size"}
-    section = config.supernet.model_dump(mode="json", include=used)
-    if not section.get("share"):
-        section.pop("share", None)  # as before there was a choice, so that what was trained then stays
+    section = config.supernet.deciding()
+    if not job.searches:  # the speed of training is measured, and nothing is trained
+        section = {key: section[key] for key in ("batch_size", "precision")}
     sections = [section, config.search.deciding()]
     return digest([record["key"], [*sections, config.run.deciding()], job.data_key, job.flip, started_from])
 
