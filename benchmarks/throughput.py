@@ -5,8 +5,10 @@
 Training: both train the same supernet on the same pictures, one uniformly drawn path a step, batches of 64. The plain
 loop is what SPOS's own code does, on a processor, in fp32: the same augmented pictures, contiguous, one forward and
 backward pass with torch's own threads, momentum, clipping, rectifiers in place. Ours is `hurricane.train.loop.train`
-in each precision, and with shared weights (the default), on the torch threads that a run has. Each has a process of its
-own, and they take turns in a random order; medians over the rounds, and their ratio round by round.
+in each precision, and with shared weights (the default), on the torch threads that a run has. The plain loop and the
+one called so take torch's own gradients of wide depthwise kernels, others those of `hurricane.nn.convolution`. Each has
+a process of its own, and they take turns in a random order; medians over the rounds, and their ratio round by round.
+`--space RUN/space/space.json` takes the hardware-aware space of a run instead of the preset's full pool.
 
 Search: what one candidate costs at SPOS's settings (batch-norm statistics from 20,000 training pictures, ranked on all
 ranking pictures) and at ours (`search.recalibration_pictures`, `search.rank_pictures`), by the same code and threads;
@@ -35,7 +37,7 @@ from torch.nn import functional as F
 
 import hurricane as hn
 from hurricane.config import Config
-from hurricane.nn import Supernet
+from hurricane.nn import Supernet, convolution
 from hurricane.runs import write_json
 from hurricane.space import Archs
 from hurricane.train.batches import Labels, Pictures, training_batches
@@ -86,6 +88,7 @@ LOOPS = {
     "fp32": OurLoop,
     "bf16": partial(OurLoop, precision="bf16"),
     "fp32, shared weights": partial(OurLoop, share=True),
+    "fp32, shared weights, torch's gradients": partial(OurLoop, share=True),
 }
 
 
@@ -93,6 +96,8 @@ def epochs_of(name: str, asked: argparse.Namespace, there: Connection) -> None:
     """What a process does: an epoch of its loop for each number that comes; gives pictures a second."""
     # A run gives torch one thread: its workers share out the work.
     torch.set_num_threads(asked.threads if name == "plain" else 1)
+    if name == "plain" or name.endswith("torch's gradients"):
+        convolution.STRIP = sys.maxsize
     space = space_of(asked)
     epoch = LOOPS[name](asked, space)
     while (number := there.recv()) is not None:
@@ -104,7 +109,9 @@ def epochs_of(name: str, asked: argparse.Namespace, there: Connection) -> None:
 
 
 def space_of(asked: argparse.Namespace) -> hn.SearchSpace:
-    """The space that is trained: the full pool in a preset."""
+    """The space that is trained: the full pool in a preset, or one of a file."""
+    if asked.space:
+        return hn.SearchSpace.from_json(json.loads(asked.space.read_text()))
     return hn.preset(asked.preset, image_size=asked.image_size, classes=asked.classes)
 
 
@@ -195,6 +202,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=("tiny", "mobile"), default="tiny")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--space", type=Path, help="a run's space/space.json, of that image size and classes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40, help="of 64 pictures, a round")
     parser.add_argument("--rounds", type=int, default=7)
@@ -217,12 +225,12 @@ def main() -> None:
     if not asked.training_only:
         figures["search"] = scoring(asked, space)
     known = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
-    known[f"{asked.preset} {asked.image_size} px"] = figures
+    known[f"{asked.preset} {asked.image_size} px{', a space of a run' if asked.space else ''}"] = figures
     write_json(asked.out, known)
     for name, rates in figures["training"]["pictures_a_second"].items():
-        print(f"training, {name:<23} {statistics.median(rates):7.0f} pictures a second")
+        print(f"training, {name:<39} {statistics.median(rates):7.0f} pictures a second")
     for name, ratios in figures["training"]["ratio_to_plain"].items():
-        print(f"training, {name:<23} {in_words(ratios)} of the plain loop")
+        print(f"training, {name:<39} {in_words(ratios)} of the plain loop")
     if asked.training_only:
         return
     for name, seconds in figures["search"]["seconds_a_candidate"].items():
