@@ -207,10 +207,22 @@ def throughput() -> str:
     return markdown(head, rows)
 
 
+def depthwise() -> str:
+    """The gradient of depthwise weights: torch's, and ours in strips."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for one in read("depthwise")["shapes"]:
+        place = f"{one['channels']} channels, {one['size']} px" + (", stride 2" if one["stride"] == 2 else "")
+        cell = f"{one['forward_ms']:.2f}, {one['torch_ms']:.2f}, {one['ours_ms']:.2f} ms (**{one['ratio']:.1f}**)"
+        rows.setdefault((one["precision"], place), []).append(cell)
+    head = ["precision", "shape", *(f"kernel of {kernel}" for kernel in (3, 5, 7))]
+    return markdown(head, [[*key, *cells] for key, cells in rows.items()])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "against_spos": lambda: against_spos("against_spos_cifar10"),
     "against_spos_tiny_imagenet": lambda: against_spos("against_spos_tiny_imagenet"),
     "against_spos_longer": lambda: against_spos("against_spos_cifar10_longer"),
+    "depthwise": depthwise,
     "halving": halving,
     "hand_made": lambda: families("hand_made_cifar10"),
     "latency": latency,

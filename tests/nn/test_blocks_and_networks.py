@@ -109,13 +109,15 @@ def test_folded_weights_hold_the_normalisation():
 
 
 @pytest.mark.parametrize("kind", OPERATORS)
-def test_what_is_overwritten_leaves_result_and_gradients_as_they_are(kind):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_what_is_overwritten_leaves_result_and_gradients_as_they_are(kind, bf16):
     block = Block(OpSpec(kind, 16, 16, 1, 9)).train()
     images = torch.rand(4, 16, 9, 9)
     before = images.clone()
 
     def through():
-        made = block(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            made = block(images)
         return [made.detach(), *torch.autograd.grad(made.square().sum(), list(block.parameters()))]
 
     overwriting = through()

@@ -1,8 +1,8 @@
 """Convolutions as `nn.Conv2d`, but that on a CPU wide depthwise kernels learn several times as fast.
 
 oneDNN, which computes torch's convolutions on x86, has a fast gradient of depthwise weights for kernels of up to three
-columns only. At five and seven it falls back to code that takes ten times as long as the forward pass, which was half
-of what training a supernet of our pool costs. So the weights' gradient is computed here in strips of three columns.
+columns only; at five and seven it takes many times as long as for the forward pass (`benchmarks/depthwise.py`). So it
+is asked for that gradient in strips of three columns.
 """
 
 from typing import Any
