@@ -177,16 +177,16 @@ def _step(
     spread: Spread,
 ) -> Tensor:
     """One step; (2,) float64 of the summed loss and how many pictures were recognised."""
-    # Gradients of unused paths are None, so neither momentum nor weight decay moves them. Of shared weights, what is
+    # Gradients of unused paths stay None, so neither momentum nor weight decay moves them. Of shared weights, what is
     # outside the path's part has gradients of 0 and moves on, as the rest of what it belongs to does.
+    optimizer.zero_grad(set_to_none=True)
     used = [parameter for block in model.blocks(path) for parameter in block.parameters()]
-    pictures = len(targets)
 
     def share(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         with autocast(recipe.precision, recipe.place):
             logits = model(images, path).float()
         loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing, reduction="sum")
-        gradients = torch.autograd.grad(loss / pictures, used)
+        gradients = torch.autograd.grad(loss, used)
         truth = targets if targets.ndim == 1 else targets.argmax(1)
         return loss.detach(), (logits.detach().argmax(1) == truth).sum(), gradients
 
@@ -197,13 +197,9 @@ def _step(
         total = gradients[0]
         for gradient in gradients[1:]:
             total = total + gradient
-        parameter.grad = total
-        if parameter not in optimizer.state:  # the fused step takes momenta of all or of none
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        parameter.grad = total / len(targets)
     nn.utils.clip_grad_norm_(used, 5.0)
     optimizer.step()
-    for parameter in used:
-        parameter.grad = None
     return sum(torch.stack([loss.double(), right.double()]) for loss, right, _ in parts)
 
 
@@ -213,11 +209,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     free = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.SGD(
-        groups,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        fused=torch.device(recipe.place).type in ("cpu", "cuda"),
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
     )
 
 
