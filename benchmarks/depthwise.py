@@ -3,11 +3,12 @@
     python benchmarks/depthwise.py --out benchmarks/results/depthwise.json
 
 Shapes are those of inverted bottlenecks in the presets, 32 pictures (a worker's share of a batch of 64), channels last,
-one thread. Forward pass, torch's gradient of the weights and `hurricane.nn.convolution.weight_gradient` take turns;
-medians over the rounds.
+one thread. Forward pass, torch's gradient of the weights and `hurricane.nn.convolution.weight_gradient` take turns in
+a random order; medians over the rounds.
 """
 
 import argparse
+import random
 import shlex
 import statistics
 import sys
@@ -68,8 +69,8 @@ def at(
     ways: dict[str, Callable[[], torch.Tensor]] = {"forward": forward, "torch": torchs, "ours": ours}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 2):
-        for way, work in ways.items():
-            spent = timed(work)
+        for way in random.Random(number).sample(list(ways), len(ways)):
+            spent = timed(ways[way])
             if number >= 2:
                 times[way].append(spent)
     return {

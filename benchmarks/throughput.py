@@ -49,10 +49,16 @@ BATCH = 64
 SPOS_RECALIBRATION = 20_000
 
 
+def torchs_gradients() -> None:
+    """Let this process take torch's own gradients of wide depthwise kernels."""
+    convolution.STRIP = sys.maxsize
+
+
 class PlainLoop:
     """SPOS's loop on a supernet of its own: an epoch of a path a step, the same augmented batches, contiguous."""
 
     def __init__(self, asked: argparse.Namespace, space: hn.SearchSpace) -> None:
+        torchs_gradients()
         self.pictures, self.labels = noise(asked, space)
         self.model = Supernet(space)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9, weight_decay=4e-5)
@@ -73,8 +79,16 @@ class OurLoop:
     """`hurricane.train.loop.train` on a supernet of its own, an epoch."""
 
     def __init__(
-        self, asked: argparse.Namespace, space: hn.SearchSpace, precision: str = "fp32", share: bool = False
+        self,
+        asked: argparse.Namespace,
+        space: hn.SearchSpace,
+        precision: str = "fp32",
+        *,
+        share: bool = False,
+        strips: bool = True,
     ) -> None:
+        if not strips:
+            torchs_gradients()
         self.pictures, self.labels = noise(asked, space)
         self.model = Supernet(space, share=share)
         self.recipe = Recipe(1, BATCH, 0.05, 0.9, 4e-5, 0.1, precision, workers=asked.threads)
@@ -88,7 +102,7 @@ LOOPS = {
     "fp32": OurLoop,
     "bf16": partial(OurLoop, precision="bf16"),
     "fp32, shared weights": partial(OurLoop, share=True),
-    "fp32, shared weights, torch's gradients": partial(OurLoop, share=True),
+    "fp32, shared weights, torch's gradients": partial(OurLoop, share=True, strips=False),
 }
 
 
@@ -96,8 +110,6 @@ def epochs_of(name: str, asked: argparse.Namespace, there: Connection) -> None:
     """What a process does: an epoch of its loop for each number that comes; gives pictures a second."""
     # A run gives torch one thread: its workers share out the work.
     torch.set_num_threads(asked.threads if name == "plain" else 1)
-    if name == "plain" or name.endswith("torch's gradients"):
-        convolution.STRIP = sys.maxsize
     space = space_of(asked)
     epoch = LOOPS[name](asked, space)
     while (number := there.recv()) is not None:
@@ -202,7 +214,8 @@ def main() -> None:
     parser.add_argument("--preset", choices=("tiny", "mobile"), default="tiny")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--space", type=Path, help="a run's space/space.json, of that image size and classes")
+    parser.add_argument("--space", type=Path, help="a run's space/space.json; it knows size and classes")
+    parser.add_argument("--name", help="of this row in the file; preset and size where not given")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40, help="of 64 pictures, a round")
     parser.add_argument("--rounds", type=int, default=7)
@@ -214,6 +227,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     space = space_of(asked)
+    asked.image_size, asked.classes = space.image_size, space.classes
+    name = asked.name or f"{asked.preset} {asked.image_size} px"
     torch.set_num_threads(1)
     figures = {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
@@ -225,18 +240,18 @@ def main() -> None:
     if not asked.training_only:
         figures["search"] = scoring(asked, space)
     known = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
-    known[f"{asked.preset} {asked.image_size} px{', a space of a run' if asked.space else ''}"] = figures
+    known[name] = figures
     write_json(asked.out, known)
-    for name, rates in figures["training"]["pictures_a_second"].items():
-        print(f"training, {name:<39} {statistics.median(rates):7.0f} pictures a second")
-    for name, ratios in figures["training"]["ratio_to_plain"].items():
-        print(f"training, {name:<39} {in_words(ratios)} of the plain loop")
+    for loop, rates in figures["training"]["pictures_a_second"].items():
+        print(f"training, {loop:<39} {statistics.median(rates):7.0f} pictures a second")
+    for loop, ratios in figures["training"]["ratio_to_plain"].items():
+        print(f"training, {loop:<39} {in_words(ratios)} of the plain loop")
     if asked.training_only:
         return
-    for name, seconds in figures["search"]["seconds_a_candidate"].items():
-        print(f"search, {name:<14} {statistics.median(seconds):.3f} s a candidate")
-    for name, ratios in figures["search"]["ratio_to_spos"].items():
-        print(f"search, {name} {in_words(ratios)} of SPOS's settings")
+    for settings, seconds in figures["search"]["seconds_a_candidate"].items():
+        print(f"search, {settings:<14} {statistics.median(seconds):.3f} s a candidate")
+    for settings, ratios in figures["search"]["ratio_to_spos"].items():
+        print(f"search, {settings} {in_words(ratios)} of SPOS's settings")
 
 
 def in_words(ratios: list[float]) -> str:

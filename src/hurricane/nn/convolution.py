@@ -13,17 +13,17 @@ from torch.nn import functional as F
 
 # Columns of the kernel for which oneDNN is fast.
 STRIP = 3
-# Values of the padded input that are worked on at once: what glibc keeps when it is freed, and caches hold.
+# Values that a strip sees at once, of as many pictures as that is: with all of a large batch it is three times as slow.
 AT_ONCE = 2**19
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` with the gradient of this module."""
+    """`nn.Conv2d`, which is slow where `_in_strips` says so, with the gradient of this module there."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if _in_strips(self, input, weight):
             convolved: Tensor = _Depthwise.apply(input, weight, self.stride, self.padding)
-            return convolved if bias is None else convolved + bias[:, None, None]
+            return convolved if bias is None else convolved + bias.to(convolved.dtype)[:, None, None]
         return super()._conv_forward(input, weight, bias)
 
 
@@ -32,6 +32,10 @@ def _in_strips(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> bool:
     return (
         conv.kernel_size[1] > STRIP
         and conv.in_channels == conv.groups == conv.out_channels
+        and conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+        and x.ndim == 4
         and x.device.type == "cpu"
         and torch.is_grad_enabled()
         and weight.requires_grad
@@ -51,11 +55,10 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        of_weight = weight_gradient(gradient, x.to(gradient.dtype), weight, ctx.stride, ctx.padding)
-        if not ctx.needs_input_grad[0]:
-            return None, of_weight, None, None
-        of_input = _backward(gradient, x, weight, ctx.stride, ctx.padding, 0)
-        return of_input.to(x.dtype), of_weight, None, None
+        # Under autocast the gradient is in the lower precision, in which torch computes, too.
+        given = (gradient, x.to(gradient.dtype), weight, ctx.stride, ctx.padding)
+        of_input = _input_gradient(*given).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return of_input, weight_gradient(*given), None, None
 
 
 def weight_gradient(
@@ -71,30 +74,33 @@ def weight_gradient(
     down, right = (step * (size - 1) for step, size in zip(stride, gradient.shape[2:], strict=True))
     at_once = max(1, AT_ONCE // (channels * (down + rows) * (right + STRIP)))
     total = weight.new_zeros(weight.shape)
-    for theirs, ours in zip(gradient.split(at_once), x.split(at_once), strict=True):
-        padded = F.pad(ours, (padding[1], padding[1], padding[0], padding[0]))
+    for upstream, pictures in zip(gradient.split(at_once), x.split(at_once), strict=True):
+        padded = F.pad(pictures, (padding[1], padding[1], padding[0], padding[0]))
         for first in range(0, columns, STRIP):
             last = min(first + STRIP, columns)
             seen = padded[:, :, : down + rows, first : last + right]
-            total[..., first:last] += _backward(theirs, seen, weight[..., first:last], stride, (0, 0), 1)
+            strip = weight[..., first:last]
+            total[..., first:last] += _torchs(upstream, seen, strip, stride, (0, 0), (False, True, False))[1]
     return total
 
 
-def _backward(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int], of: int
+def _input_gradient(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """torch's own gradient of a depthwise convolution: `of` its input, 0, or its weights, 1."""
-    result: Tensor = torch.ops.aten.convolution_backward(
-        gradient,
-        x.to(gradient.dtype),
-        weight.to(gradient.dtype),
-        None,
-        stride,
-        padding,
-        (1, 1),
-        False,
-        (0, 0),
-        len(weight),
-        [of == 0, of == 1, False],
-    )[of]
-    return result
+    """The gradient of a depthwise convolution's input, (n, c, height, width): torch's own, which is fast."""
+    return _torchs(gradient, x, weight, stride, padding, (True, False, False))[0]
+
+
+def _torchs(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """torch's gradients of a depthwise convolution's input, weights and bias, as far as they are wanted."""
+    lower = weight.to(gradient.dtype)
+    rest = (None, stride, padding, (1, 1), False, (0, 0), len(weight), wanted)
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(gradient, x, lower, *rest)
+    return gradients

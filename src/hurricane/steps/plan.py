@@ -242,7 +242,7 @@ def _room(limit_s: float, spent_s: float) -> float:
 def key(job: Job) -> str:
     """Hash of everything that lengths follow from: settings, pictures, and the space that a budget led to."""
     config, record = job.config, job.run.record(space_step.NAME)
-    sections = [config.supernet.model_dump(mode="json"), config.search.deciding()]
+    sections = [config.supernet.deciding(), config.search.deciding()]
     space = None if record is None else record["key"]
     return digest([*sections, config.run.deciding(), config.retrain.epochs, job.data_key, space])
 
