@@ -228,6 +228,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ranking": ranking,
     "ranking_remedies": ranking_remedies,
     "rivals_cifar10_all": lambda: rivals("rivals_cifar10_all"),
+    "rivals_cifar10_cutmix": lambda: rivals("rivals_cifar10_cutmix"),
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
     "rivals_cifar10_slower": lambda: rivals("rivals_cifar10_slower"),
