@@ -1,6 +1,7 @@
 """Depthwise convolutions with wide kernels learn as torch's own do, by gradients that are computed strip by strip."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -106,6 +107,17 @@ def test_pictures_need_no_gradient(monkeypatch):
     monkeypatch.setattr(convolution, "_torchs", lambda *given: wanted.append(given[-1]) or original(*given))
     torch.autograd.grad(conv(images).sum(), [conv.weight])
     assert set(wanted) == {(False, True, False)}
+
+
+def test_workers_do_not_meet():
+    conv = Conv2d(32, 32, 7, 1, 3, groups=32, bias=False)
+    batches = [torch.randn(8, 32, 12, 12) for _ in range(6)]
+    alone = [learned(conv, images) for images in batches]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda images: learned(conv, images), batches))
+    for one, other in zip(alone, together, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize("share", [False, True])

@@ -5,16 +5,19 @@ columns only; at five and seven it takes many times as long as for the forward p
 is asked for that gradient in strips of three columns.
 """
 
+import threading
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Columns of the kernel for which oneDNN is fast.
 STRIP = 3
 # Values that a strip sees at once, of as many pictures as that is: with all of a large batch it is three times as slow.
 AT_ONCE = 2**19
+_kept_by_thread = threading.local()
 
 
 class Conv2d(nn.Conv2d):
@@ -52,6 +55,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding, groups=len(weight))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
@@ -75,13 +79,43 @@ def weight_gradient(
     at_once = max(1, AT_ONCE // (channels * (down + rows) * (right + STRIP)))
     total = weight.new_zeros(weight.shape)
     for upstream, pictures in zip(gradient.split(at_once), x.split(at_once), strict=True):
-        padded = F.pad(pictures, (padding[1], padding[1], padding[0], padding[0]))
+        high, above, below = _window(x.shape[2], -padding[0], down + rows - padding[0])
         for first in range(0, columns, STRIP):
             last = min(first + STRIP, columns)
-            seen = padded[:, :, : down + rows, first : last + right]
+            wide, before, after = _window(x.shape[3], first - padding[1], right + last - padding[1])
+            seen = _kept(len(pictures), channels, down + rows, last - first + right, x.dtype)
+            _lay(seen, pictures[:, :, high, wide], (above, below), (before, after))
             strip = weight[..., first:last]
             total[..., first:last] += _torchs(upstream, seen, strip, stride, (0, 0), (False, True, False))[1]
     return total
+
+
+def _kept(n: int, channels: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+    """A tensor (n, c, height, width), channels last, in memory that this thread keeps; it holds anything."""
+    needed = n * channels * height * width
+    buffer: Tensor | None = getattr(_kept_by_thread, str(dtype), None)
+    if buffer is None or buffer.numel() < needed:
+        buffer = torch.empty(max(needed, AT_ONCE), dtype=dtype)
+        setattr(_kept_by_thread, str(dtype), buffer)
+    return buffer[:needed].view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _lay(into: Tensor, inner: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    """Fill a tensor with an inner one and so many rows and columns of zeros before and after it."""
+    height, width = into.shape[2] - rows[1], into.shape[3] - columns[1]
+    into[:, :, : rows[0]] = 0
+    into[:, :, height:] = 0
+    into[:, :, rows[0] : height, : columns[0]] = 0
+    into[:, :, rows[0] : height, width:] = 0
+    into[:, :, rows[0] : height, columns[0] : width] = inner
+
+
+def _window(size: int, first: int, last: int) -> tuple[slice, int, int]:
+    """What of an axis lies between two places, which may be outside, and the zeros before and after it."""
+    start = min(max(first, 0), size)
+    stop = max(start, min(last, size))
+    before = min(max(start - first, 0), last - first)
+    return slice(start, stop), before, last - first - before - (stop - start)
 
 
 def _input_gradient(
