@@ -170,26 +170,34 @@ def macs_beside_scores() -> str:
     return markdown(["supernet trained by", *head], [[way, *cells] for (way, _), cells in found.items()])
 
 
+LOOPS = ("fp32", "bf16", "fp32, shared weights", "fp32, shared weights, torch's gradients")
+
+
 def throughput() -> str:
     """Training and scoring beside a plain SPOS loop."""
     rows = []
     for name, figures in read("throughput").items():
         rates = {k: statistics.median(v) for k, v in figures["training"]["pictures_a_second"].items()}
-        ratios, search = figures["training"]["ratio_to_plain"], figures["search"]
-        ours = ("fp32", "bf16", "fp32, shared weights", "fp32, shared weights, torch's gradients")
-        seconds = {k: statistics.median(v) for k, v in search["seconds_a_candidate"].items()}
-        rows.append(
-            [
-                f"`{name}`",
-                f"{rates['plain']:.0f}",
-                ", ".join(f"{rates[kind]:.0f}" for kind in ours),
-                ", ".join(f"**{median_and_span(ratios[kind])}**" for kind in ours),
+        ratios, memory = figures["training"]["ratio_to_plain"], figures["training"]["memory_gib"]
+        scoring = ["", "", ""]
+        if search := figures.get("search"):
+            seconds = {k: statistics.median(v) for k, v in search["seconds_a_candidate"].items()}
+            scoring = [
                 f"{seconds['SPOS']:.2f} s",
                 f"{seconds['ours']:.3f} s, {seconds['ours, stage 1']:.3f} s",
                 f"**{median_and_span(search['ratio_to_spos']['ours'])}**, "
                 f"{median_and_span(search['ratio_to_spos']['ours, stage 1'])}",
-                ", ".join(f"{figures['training']['memory_gib'][kind]:.1f}" for kind in ("plain", ours[2]))
-                + " GiB",
+            ]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{rates['plain']:.0f}",
+                ", ".join(f"{rates[loop]:.0f}" if loop in rates else "-" for loop in LOOPS),
+                ", ".join(
+                    f"**{median_and_span(ratios[loop])}**" if loop in ratios else "-" for loop in LOOPS
+                ),
+                *scoring,
+                f"{memory['plain']:.1f}, {memory['fp32, shared weights']:.1f} GiB",
             ]
         )
     head = [
@@ -209,10 +217,12 @@ def depthwise() -> str:
     """The gradient of depthwise weights: torch's, and ours in strips."""
     rows: dict[tuple[str, str], list[str]] = {}
     for one in read("depthwise")["shapes"]:
+        if one["kernel"] == 3:  # torch's own is taken there
+            continue
         place = f"{one['channels']} channels, {one['size']} px" + (", stride 2" if one["stride"] == 2 else "")
         cell = f"{one['forward_ms']:.2f}, {one['torch_ms']:.2f}, {one['ours_ms']:.2f} ms (**{one['ratio']:.1f}**)"
         rows.setdefault((one["precision"], place), []).append(cell)
-    head = ["precision", "shape", *(f"kernel of {kernel}" for kernel in (3, 5, 7))]
+    head = ["precision", "shape", "kernel of 5", "kernel of 7"]
     return markdown(head, [[*key, *cells] for key, cells in rows.items()])
 
 
