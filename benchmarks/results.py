@@ -217,8 +217,6 @@ def depthwise() -> str:
     """The gradient of depthwise weights: torch's, and ours in strips."""
     rows: dict[tuple[str, str], list[str]] = {}
     for one in read("depthwise")["shapes"]:
-        if one["kernel"] == 3:  # torch's own is taken there
-            continue
         place = f"{one['channels']} channels, {one['size']} px" + (", stride 2" if one["stride"] == 2 else "")
         cell = f"{one['forward_ms']:.2f}, {one['torch_ms']:.2f}, {one['ours_ms']:.2f} ms (**{one['ratio']:.1f}**)"
         rows.setdefault((one["precision"], place), []).append(cell)

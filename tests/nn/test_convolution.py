@@ -22,7 +22,7 @@ def pair(channels, kernel, stride, padding, *, bias=False):
     return ours, theirs
 
 
-def learned(conv, images, upstream=None):
+def learned(conv, images):
     """Output and gradients of input and parameters."""
     images = images.clone().requires_grad_()
     out = conv(images)

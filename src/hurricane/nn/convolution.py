@@ -1,4 +1,4 @@
-"""Convolutions as `nn.Conv2d`, but that on a CPU wide depthwise kernels learn several times as fast.
+"""Convolutions as `nn.Conv2d`, but for how the gradient of wide depthwise kernels is computed on a CPU.
 
 oneDNN, which computes torch's convolutions on x86, has a fast gradient of depthwise weights for kernels of up to three
 columns only; at five and seven it takes many times as long as for the forward pass (`benchmarks/depthwise.py`). So it
