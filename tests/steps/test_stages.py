@@ -50,6 +50,16 @@ def test_the_second_stage_fixes_the_later_layers_as_found(job):
     assert all(len(layer.choices) > 1 for layer in second.layers[:-later])
 
 
+def test_a_stage_that_the_budget_leaves_no_path_trains_its_cheapest(job):
+    poor = replace(job, config=job.config.model_copy(update={"max_ms": 1e-6}))
+    model = supernet.untrained(poor)
+    for arch in poor.small_space.random(50, np.random.default_rng(0)):
+        names = [(name,) for name in poor.small_space.names(arch)]
+        stage = stages.Stage(stages.WARM_UP, poor.small_space.narrow(names))
+        drawn = supernet._paths_within(poor, stage, model)(3, np.random.default_rng(0))
+        assert (drawn == arch).all()
+
+
 def test_a_warm_up_comes_out_of_the_first_stage(job):
     from hurricane import pipeline
     from hurricane.runs import read_rows

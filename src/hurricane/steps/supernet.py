@@ -139,7 +139,8 @@ def _paths_within(job: Job, stage: stages.Stage, model: Supernet) -> PathDraw:
     try:
         sampler = Sampler(stage.space, costs, job.budget_ms, 0.0)
     except InfeasibleBudget:
-        sampler = Sampler(stage.space, costs, costs.cheapest_ms, 0.0)
+        # Sums are taken in another order there: the cheapest must not miss its own cost.
+        sampler = Sampler(stage.space, costs, costs.cheapest_ms * (1 + 1e-9), 0.0)
 
     def draw(steps: int, rng: np.random.Generator) -> Archs:
         return model.space.translate(sampler.draw(steps, rng), stage.space)
