@@ -22,11 +22,11 @@ from hurricane.steps.job import Job, decided_shape
 WIDTHS = (0.25, 0.5, 1.0, 2.0)
 WIDTH_STEP = 0.05
 NETWORKS_PER_WIDTH = 3
-# One operator everywhere, from cheap to dear. They are compared where they fill the budget but for the device's noise;
-# a space to search is narrower, so that dearer operators find room.
+# One operator everywhere, from cheap to dear, where it fills the budget but for the device's noise. A narrower skeleton
+# would leave room for dearer operators, which are worth less than the width that they cost (docs/RESULTS.md, what
+# decides at one latency).
 FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
 FULL = 0.95
-FILLED = 0.8
 # Layers cost time even where they compute little, so a short budget may be better spent on fewer and wider ones. But
 # widths come in steps, so small gains are luck, and fewer layers leave less to search: other depths must buy more.
 DEPTHS = (1.0, 0.7, 0.5, 1.4)
@@ -147,24 +147,20 @@ def depths(job: Job) -> tuple[float, ...]:
 
 
 def _fitted(job: Job) -> tuple[Shape, str]:
-    """The shape in which the budget buys most capacity, and room is left to choose.
+    """The shape in which the budget buys most capacity.
 
     Families with one operator everywhere are as wide as `FULL` of the budget lets them be. That whose searched layers
-    have most capacity then names the depth, and the width at which it takes `FILLED` of the budget: cheap operators on
-    a wide skeleton on one device, dear ones on a narrow one on another (docs/RESULTS.md, families at one latency).
+    have most capacity names depth and width: cheap operators on a wide skeleton on one device, dear ones on a narrow
+    one on another (docs/RESULTS.md, families at one latency).
     """
-    best = best_family(job, FAMILIES, FULL)
-    if best is not None:
-        kind, full = best
-        narrower = _widest(job, kind, full.depth, FILLED)
-        # A budget so short that this operator leaves no room may be kept with room by another one.
-        best = best_family(job, FAMILIES, FILLED) if narrower is None else (kind, narrower)
+    share = min(FULL, 1.0 - job.config.search.margin)
+    best = best_family(job, FAMILIES, share)
     if best is None:
         return middle_shape(job), "fitted so that random networks cost about the budget"
     kind, shape = best
     if shape.width == WIDTHS[-1]:
-        return shape, f"the widest: even {kind} everywhere takes less than {FILLED:.0%} of the budget"
-    return shape, f"most capacity for the budget: {kind} everywhere takes about {FILLED:.0%} of it"
+        return shape, f"the widest: even {kind} everywhere takes less than {share:.0%} of the budget"
+    return shape, f"most capacity for the budget: {kind} everywhere takes about {share:.0%} of it"
 
 
 def best_family(job: Job, kinds: Sequence[str], share: float) -> tuple[str, Shape] | None:
