@@ -32,6 +32,7 @@ def test_an_inverted_bottleneck_counts_what_one_counts_by_hand():
     graph = ops.graph(OpSpec("mb_k5_e3", 8, 8, 1, 10))
     expand, depthwise, project = 8 * 24, 24 * 25, 24 * 8
     assert graph.macs == 100 * (expand + depthwise + project)
+    assert graph.mixing_macs == 100 * (expand + project)
     assert graph.params == expand + depthwise + project + 2 * (24 + 24 + 8)
 
 

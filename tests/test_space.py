@@ -92,6 +92,7 @@ def test_counts_of_a_network_are_the_sum_of_its_operators():
     arch = space.random(1, np.random.default_rng(2))
     graphs = [ops.graph(spec) for spec in space.specs(arch[0])]
     assert space.macs(arch)[0] == sum(graph.macs for graph in graphs)
+    assert space.mixing_macs(arch)[0] == sum(graph.mixing_macs for graph in graphs)
     assert space.params(arch)[0] == sum(graph.params for graph in graphs)
 
 

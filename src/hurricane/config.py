@@ -109,8 +109,8 @@ class SupernetSection(Section):
 class SearchSection(Section):
     """Evolution under the budget. window: only architectures that use at least this share of the budget.
 
-    margin: share of the budget kept free, so that noise of the device does not break the promise. macs: what MACs count
-    in the choice, where the expected score counts 1. method: "none" searches nothing, takes one operator at all layers,
+    margin: share of the budget kept free, so that noise of the device does not break the promise. macs: weight of what
+    architectures compute beside their scores (see `search.merits`). method: "none" searches nothing, takes one operator at all layers,
     and leaves the time of a search to its training.
     """
 

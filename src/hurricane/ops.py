@@ -88,6 +88,15 @@ class Graph:
         )
 
     @property
+    def mixing_macs(self) -> int:
+        """Multiply-accumulates of what mixes channels: all but those of depthwise convolutions."""
+        return sum(
+            node.size**2 * node.channels * self._fan_in(node)
+            for node in self.nodes
+            if node.op == "linear" or (node.op == "conv" and self._fan_in(node) > node.kernel**2)
+        )
+
+    @property
     def params(self) -> int:
         """Trained parameters: weights, biases, and scale and shift of the batch normalisations."""
         return sum(

@@ -199,6 +199,15 @@ class SearchSpace:
             [[g.macs for g in layer] for layer in searched], sum(g.macs for g in fixed), self.checked(archs)
         )
 
+    def mixing_macs(self, archs: Any) -> npt.NDArray[np.int64]:
+        """Those of them that mix channels, not the depthwise ones: (n, layers) -> (n,)."""
+        searched, fixed = self._graphs
+        return _total(
+            [[g.mixing_macs for g in layer] for layer in searched],
+            sum(g.mixing_macs for g in fixed),
+            self.checked(archs),
+        )
+
     def params(self, archs: Any) -> npt.NDArray[np.int64]:
         """Trained parameters of each architecture: (n, layers) -> (n,)."""
         searched, fixed = self._graphs

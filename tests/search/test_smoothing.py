@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hurricane as hn
-from hurricane.search import Scored, expected_scores, worths
+from hurricane.search import Scored, expected_scores, merits, worths
 
 CHOICES = ("skip", "sep_k3", "sep_k5", "mb_k3_e3", "mb_k5_e3")
 
@@ -45,30 +45,29 @@ def test_few_or_equal_scores_are_given_back():
     assert (expected_scores(space, scored(space, archs[:5], few)) == few).all()
 
 
-def test_of_nearly_equal_scores_the_one_that_computes_most_is_chosen():
+def test_of_nearly_equal_scores_the_one_that_mixes_most_is_chosen():
     space = space_of(6)
     archs = np.unique(space.random(40, np.random.default_rng(0)), axis=0)
     even = 0.5 + 0.001 * (np.arange(len(archs)) % 2)
     rows = scored(space, archs, even)
-    macs = space.macs(archs)
-    assert macs[worths(space, rows, macs=100.0).argmax()] == macs.max()
+    mixing = space.mixing_macs(archs)
+    assert mixing[worths(space, rows, macs=100.0).argmax()] == mixing.max()
     assert (worths(space, rows, macs=0.0) == expected_scores(space, rows)).all()
 
 
-def test_scores_and_macs_count_alike_and_worths_are_on_the_scale_of_scores():
-    rng = np.random.default_rng(1)
-    space = space_of(8)
-    archs = np.unique(space.random(60, rng), axis=0)
-    rows = scored(space, archs, rng.normal(0.6, 0.02, len(archs)))
-    expected, by = expected_scores(space, rows), worths(space, rows)
-    computed = np.log(space.macs(archs))
-    assert by.mean() == pytest.approx(expected.mean())
-    added = by - expected
-    assert added.std() == pytest.approx(expected.std())
-    assert np.corrcoef(added, computed)[0, 1] == pytest.approx(1.0)
+def test_merits_count_what_mixes_channels_and_nothing_else():
+    space = space_of(4)
+    small, large, skips = (
+        np.array([space.indices((name,) * 4)]) for name in ("mb_k3_e3", "mb_k5_e3", "skip")
+    )
+    assert space.macs(large) > space.macs(small)
+    assert merits(space, large) == merits(space, small) == pytest.approx(0.0)
+    share = np.log(space.mixing_macs(skips) / space.mixing_macs(small))
+    assert merits(space, skips) == pytest.approx(0.1 * share)
+    assert merits(space, skips, macs=2.0) == pytest.approx(0.2 * share)
 
 
-def test_equal_macs_leave_the_expected_scores():
+def test_equal_merits_leave_the_expected_scores():
     space = space_of(2)
-    rows = scored(space, np.zeros((10, 2), dtype=np.int64), np.linspace(0, 1, 10))
+    rows = scored(space, np.full((10, 2), 3), np.linspace(0, 1, 10))
     assert (worths(space, rows) == expected_scores(space, rows)).all()

@@ -132,11 +132,18 @@ def test_later_layers_and_the_finalist_are_chosen_by_macs_where_these_count(tmp_
     pipeline.run(job, until="search")
 
     def macs_of(architectures):
-        return job.small_space.macs(np.array([job.small_space.indices(names) for names in architectures]))
+        archs = np.array([job.small_space.indices(names) for names in architectures])
+        return job.small_space.mixing_macs(archs)
 
     scored = [row["architecture"] for row in read_rows(job.run.path("supernet", "stage1", "scored.jsonl"))]
     assert macs_of([job.run.record("supernet")["later"]])[0] == macs_of(scored).max() > macs_of(scored).min()
-    finalists = [row for row in job.run.record("search")["finalists"] if row["fits"]]
+    record = job.run.record("search")
+    known = {
+        tuple(row["architecture"]): row["score"] for row in read_rows(job.run.path("search", "scored.jsonl"))
+    }
+    for row in (*record["history"], *record["random"]):
+        assert row["score"] == known[tuple(row["architecture"])]
+    finalists = [row for row in record["finalists"] if row["fits"]]
     chosen = search.chosen(job)
     assert chosen["worth"] == max(row["worth"] for row in finalists)
     assert macs_of([chosen["architecture"]])[0] == macs_of([row["architecture"] for row in finalists]).max()

@@ -105,7 +105,7 @@ class ScoredFacts:
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """One of the best by score and MACs, measured whole on the device before anything was retrained.
+    """One of the best by score and by what they compute, measured whole on the device before anything was retrained.
 
     fits : whether what was measured keeps the budget. outcome : what became of it, in words. score : None without a
     search. macs : multiply-accumulates of one picture.

@@ -12,7 +12,7 @@ from hurricane.search.conformance import check_searcher
 from hurricane.search.evolution import Evolution, evolve
 from hurricane.search.running import EvolutionResult, Problem, Scored, Searcher, run_search
 from hurricane.search.sampling import Sampler, sample, share_within
-from hurricane.search.smoothing import expected_scores, worths
+from hurricane.search.smoothing import expected_scores, merits, worths
 
 __all__ = [
     "Evolution",
@@ -27,6 +27,7 @@ __all__ = [
     "check_searcher",
     "evolve",
     "expected_scores",
+    "merits",
     "plain_evolution",
     "random_search",
     "regularized_evolution",

@@ -1,6 +1,7 @@
 """One search of a stage's space with the supernet as judge; scores are kept, so a killed search goes on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hurricane.errors import InfeasibleBudget
 from hurricane.latency import CostModel, Floats
 from hurricane.nn import Supernet
 from hurricane.runs import append_row, read_rows
-from hurricane.search import EvolutionResult, Scored, evolve, random_search
+from hurricane.search import EvolutionResult, Scored, evolve, merits, random_search
 from hurricane.space import Archs, SearchSpace
 from hurricane.steps.job import Bar, Job
 from hurricane.train.scoring import PathScorer, path_scorer
@@ -81,10 +82,15 @@ def evolved(
 ) -> EvolutionResult:
     """The best architectures just under the budget, by evolution (or at random, the rival).
 
+    They are searched for by their scores and merits; what is given back holds the scores.
     Raises InfeasibleBudget where no architecture of the space fits the budget.
     """
     scorer = scorer_of(job, model, space, precision)
     score = KeptScores(scorer, space, folder / "scored.jsonl", key)
+
+    def worth(archs: Archs) -> Floats:
+        return score(archs) + merits(space, archs, macs=job.config.search.macs)
+
     search = random_search if at_random else evolve
     label = "random search" if at_random else "evolution"
     missed: InfeasibleBudget | None = None
@@ -97,7 +103,7 @@ def evolved(
 
                 found = search(
                     space,
-                    score,
+                    worth,
                     cost=cost,
                     max_ms=max_ms,
                     min_ms=min_ms,
@@ -109,10 +115,19 @@ def evolved(
             missed = error
         else:
             if len(found.history) >= min(evaluations, job.config.search.measured) or min_ms == 0:
-                return found
+                return _with_scores(found, score)
         if min_ms > 0:
             job.view.say(
                 f"too few architectures cost between {min_ms:.3g} and {max_ms:.3g} ms: looking lower"
             )
     assert missed is not None
     raise missed
+
+
+def _with_scores(found: EvolutionResult, score: KeptScores) -> EvolutionResult:
+    """The same architectures with their scores (on file already) in place of what they are worth."""
+    scores = score(np.array([one.indices for one in found.history], dtype=np.int64))
+    history = tuple(
+        replace(one, score=float(value)) for one, value in zip(found.history, scores, strict=True)
+    )
+    return EvolutionResult(history[found.history.index(found.best)], history)
