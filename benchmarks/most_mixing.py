@@ -1,0 +1,127 @@
+"""What can be bought at one latency: the network that computes most where channels are mixed, at each of some widths.
+
+    python benchmarks/most_mixing.py --max-latency 180us --widths 0.9 1.1 1.25 1.5 1.7 --out FILE.json
+
+At each width the device is profiled, the table's sum is corrected by one factor from a few measured networks, and the
+network with the most mixing MACs of the whole pool that keeps the budget is found exactly (a knapsack over layers, the
+budget in steps of a thousandth). It is measured, and where that is above the budget, looked for again with less. Beside
+it stand single operators at all layers. Nothing is trained. Nothing else may run.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hurricane as hn
+from hurricane import ops
+from hurricane.config import parse_budget
+from hurricane.devices.protocol import Device
+from hurricane.latency import Floats
+from hurricane.runs import write_json
+
+STEPS = 1000
+FITTED = 6
+SINGLE = ("mb_k3_e3", "mb_k3_e6", "mb_k5_e6", "mb_k7_e6")
+# A network that is measured above the budget is looked for again with so much less.
+LESS = 0.98
+
+
+def most(values: list[Floats], costs: list[Floats], budget: float) -> list[int]:
+    """One choice a layer with the largest sum of values whose costs sum to a budget at most; costs are rounded up."""
+    steps = [np.ceil(np.nan_to_num(cost, nan=np.inf) / budget * STEPS) for cost in costs]
+    best, picked = np.zeros(STEPS + 1), []
+    for value, step in zip(values, steps, strict=True):
+        table = np.full((len(value), STEPS + 1), -np.inf)
+        for row, gain, taken in zip(table, value, step, strict=True):
+            if taken <= STEPS:
+                row[int(taken) :] = best[: STEPS + 1 - int(taken)] + gain
+        picked.append(table.argmax(axis=0))
+        best = table.max(axis=0)
+    at, arch = int(best.argmax()), []
+    if not np.isfinite(best[at]):
+        raise SystemExit("nothing keeps the budget")
+    for pick, step in zip(reversed(picked), reversed(steps), strict=True):
+        arch.append(int(pick[at]))
+        at -= int(step[arch[-1]])
+    return arch[::-1]
+
+
+def bought(device: Device, space: hn.SearchSpace, budget: float) -> dict[str, Any]:
+    """The network that mixes most within a budget (milliseconds), and single operators beside it."""
+    table = hn.profile(device, space)
+    costs = table.costs(space)
+
+    def measured(arch: Any) -> float:
+        return float(hn.measure_architecture(device, space, arch).median_ms)
+
+    few = space.random(FITTED, np.random.default_rng(0))
+    factor = statistics.median(
+        measured(arch) / sums for arch, sums in zip(few, costs.total(few), strict=True)
+    )
+    values = [
+        np.array([float(ops.graph(layer.spec(name)).mixing_macs) for name in layer.choices])
+        for layer in space.layers
+    ]
+    wanted, cost = budget, np.inf
+    while cost > budget:
+        arch = most(values, [factor * layer for layer in costs.layers], wanted - factor * costs.fixed_ms)
+        cost, wanted = measured(arch), wanted * LESS
+    found = {
+        "factor": factor,
+        "architecture": list(space.names(arch)),
+        "mixing_macs": int(space.mixing_macs([arch])[0]),
+        "macs": int(space.macs([arch])[0]),
+        "measured_ms": cost,
+        "single": {},
+    }
+    for name in SINGLE:
+        alone = space.indices((name,) * len(space.layers))
+        found["single"][name] = {
+            "mixing_macs": int(space.mixing_macs([alone])[0]),
+            "macs": int(space.macs([alone])[0]),
+            "measured_ms": measured(alone),
+        }
+    return found
+
+
+def main() -> None:
+    """One row a width; those that are on file are not done again."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="onnxruntime:cpu?threads=1")
+    parser.add_argument("--max-latency", default="180us")
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--depth", type=float, default=1.0)
+    parser.add_argument("--widths", type=float, nargs="+", default=[0.9, 1.1, 1.25, 1.5, 1.7])
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    device, budget = hn.open_device(asked.device), parse_budget(asked.max_latency)
+    results = json.loads(asked.out.read_text()) if asked.out.is_file() else {"rows": []}
+    results |= {
+        "command": " ".join(sys.argv),
+        "facts": dict(device.facts()),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    for width in asked.widths:
+        shape = {"width": width, "depth": asked.depth, "image_size": asked.image_size, "budget_ms": budget}
+        if any(shape.items() <= row.items() for row in results["rows"]):
+            continue
+        space = hn.preset(
+            asked.preset, image_size=asked.image_size, classes=10, width=width, depth=asked.depth
+        )
+        results["rows"].append({**shape, **bought(device, space, budget)})
+        write_json(asked.out, results)
+        row = results["rows"][-1]
+        print(f"width {width:g}: {row['mixing_macs'] / 1e6:.1f} million, {row['architecture']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
