@@ -3,9 +3,9 @@
     python benchmarks/most_mixing.py --max-latency 180us --widths 0.9 1.1 1.25 1.5 1.7 --out FILE.json
 
 At each width the device is profiled, the table's sum is corrected by one factor from a few measured networks, and the
-network with the most mixing MACs of the whole pool that keeps the budget is found exactly (a knapsack over layers, the
-budget in steps of a thousandth). It is measured, and where that is above the budget, looked for again with less. Beside
-it stand single operators at all layers. Nothing is trained. Nothing else may run.
+network with the most mixing MACs of the whole pool that keeps the budget is looked for by a knapsack over layers, in
+which each cost is rounded up to a thousandth of the budget. It is measured, and where that is above the budget, looked
+for again with less. Beside it stand single operators at all layers. Nothing is trained. Nothing else may run.
 """
 
 import argparse
@@ -33,7 +33,9 @@ LESS = 0.98
 
 
 def most(values: list[Floats], costs: list[Floats], budget: float) -> list[int]:
-    """One choice a layer with the largest sum of values whose costs sum to a budget at most; costs are rounded up."""
+    """One choice a layer with the largest sum of values whose costs, rounded up to steps, sum to a budget at most."""
+    if budget <= 0:
+        raise SystemExit("what is fixed takes the whole budget")
     steps = [np.ceil(np.nan_to_num(cost, nan=np.inf) / budget * STEPS) for cost in costs]
     best, picked = np.zeros(STEPS + 1), []
     for value, step in zip(values, steps, strict=True):
@@ -111,7 +113,14 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
     }
     for width in asked.widths:
-        shape = {"width": width, "depth": asked.depth, "image_size": asked.image_size, "budget_ms": budget}
+        shape = {
+            "device": device.name,
+            "preset": asked.preset,
+            "width": width,
+            "depth": asked.depth,
+            "image_size": asked.image_size,
+            "budget_ms": budget,
+        }
         if any(shape.items() <= row.items() for row in results["rows"]):
             continue
         space = hn.preset(

@@ -110,8 +110,8 @@ class SearchSection(Section):
     """Evolution under the budget. window: only architectures that use at least this share of the budget.
 
     margin: share of the budget kept free, so that noise of the device does not break the promise. macs: weight of what
-    architectures compute beside their scores (see `search.merits`). method: "none" searches nothing, takes one operator at all layers,
-    and leaves the time of a search to its training.
+    architectures compute beside their scores (see `search.merits`). method: "none" searches nothing, takes one operator
+    at all layers, and leaves the time of a search to its training.
     """
 
     LATER = {"macs": 0.0}

@@ -93,7 +93,8 @@ class Graph:
         return sum(
             node.size**2 * node.channels * self._fan_in(node)
             for node in self.nodes
-            if node.op == "linear" or (node.op == "conv" and self._fan_in(node) > node.kernel**2)
+            if node.op == "linear"
+            or (node.op == "conv" and (node.groups == 1 or self._fan_in(node) > node.kernel**2))
         )
 
     @property

@@ -10,7 +10,8 @@ from hurricane import config as config_file
 from hurricane import pipeline
 from hurricane.nn import form
 from hurricane.runs import read_rows
-from hurricane.steps import retrain, search, stages, supernet
+from hurricane.search import merits
+from hurricane.steps import retrain, search, stage_search, stages, supernet
 from hurricane.train.weights import save_tensors
 from tests.steps.quick import quick_job
 
@@ -147,6 +148,36 @@ def test_later_layers_and_the_finalist_are_chosen_by_macs_where_these_count(tmp_
     chosen = search.chosen(job)
     assert chosen["worth"] == max(row["worth"] for row in finalists)
     assert macs_of([chosen["architecture"]])[0] == macs_of([row["architecture"] for row in finalists]).max()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_evolution_looks_for_what_scores_and_mixes_most_and_gives_back_scores(
+    job, tmp_path, monkeypatch, weight
+):
+    monkeypatch.setattr(stage_search, "scorer_of", lambda *_: lambda archs: np.full(len(archs), 0.5))
+    config = config_file.with_settings(job.config, [f"search.macs={weight}"])
+    space, told = job.small_space, []
+    honest = stage_search.evolve
+
+    def watched(space, score, **more):
+        def kept(archs):
+            values = score(archs)
+            told.extend(zip(archs, values, strict=True))
+            return values
+
+        return honest(space, kept, **more)
+
+    monkeypatch.setattr(stage_search, "evolve", watched)
+    found = stage_search.evolved(
+        replace(job, config=config), None, space, job.latency_model, 12, "fp32", tmp_path, "key"
+    )
+    archs = np.array([arch for arch, _ in told])
+    assert np.allclose([value for _, value in told], 0.5 + merits(space, archs, macs=weight))
+    assert {one.score for one in found.history} == {0.5}
+    assert found.best in found.history
+    if weight:
+        mixing = space.mixing_macs(np.array([one.indices for one in found.history]))
+        assert space.mixing_macs(np.array([found.best.indices]))[0] == mixing.max() > mixing.min()
 
 
 def test_only_what_is_mixed_asks_for_another_training(tmp_path, monkeypatch):

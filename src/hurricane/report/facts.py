@@ -108,12 +108,12 @@ class Finalist:
     """One of the best by score and by what they compute, measured whole on the device before anything was retrained.
 
     fits : whether what was measured keeps the budget. outcome : what became of it, in words. score : None without a
-    search. macs : multiply-accumulates of one picture.
+    search. mixing_macs : multiply-accumulates of one picture, without those of depthwise convolutions.
     """
 
     architecture: tuple[str, ...]
     score: float | None
-    macs: int
+    mixing_macs: int
     predicted_ms: float
     measured_ms: float
     fits: bool

@@ -1,8 +1,8 @@
 """Before anything else: can the budget be met at all, and how wide and deep should the skeleton be?
 
 A handful of whole networks with random weights is measured on the device at a few widths and depths; the shape is
-chosen so that the budget buys most capacity and lies in the middle of what the hardware-aware space will cost, and a
-budget that even the cheapest networks miss by far ends the run within seconds.
+chosen so that the budget buys most capacity and leaves something to choose, and a budget that even the cheapest
+networks miss by far ends the run within seconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,10 @@ NETWORKS_PER_WIDTH = 3
 # decides at one latency).
 FAMILIES = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "choice_k3")
 FULL = 0.95
+# Where a search keeps more of the budget free, what fills its space stays so far below; and where next to nothing is
+# cheaper than that, it takes no more than `FILLED`, for otherwise nothing is left to choose.
+BELOW = 0.03
+FILLED = 0.8
 # Layers cost time even where they compute little, so a short budget may be better spent on fewer and wider ones. But
 # widths come in steps, so small gains are luck, and fewer layers leave less to search: other depths must buy more.
 DEPTHS = (1.0, 0.7, 0.5, 1.4)
@@ -149,15 +153,19 @@ def depths(job: Job) -> tuple[float, ...]:
 def _fitted(job: Job) -> tuple[Shape, str]:
     """The shape in which the budget buys most capacity.
 
-    Families with one operator everywhere are as wide as `FULL` of the budget lets them be. That whose searched layers
+    Families with one operator everywhere are as wide as lets them fill the budget. That whose searched layers
     have most capacity names depth and width: cheap operators on a wide skeleton on one device, dear ones on a narrow
     one on another (docs/RESULTS.md, families at one latency).
     """
-    share = min(FULL, 1.0 - job.config.search.margin)
+    share = min(FULL, 1.0 - job.config.search.margin - BELOW)
     best = best_family(job, FAMILIES, share)
     if best is None:
         return middle_shape(job), "fitted so that random networks cost about the budget"
     kind, shape = best
+    space = job.space_at(shape)
+    if measured_ms(job, space, cheap_networks(space)).min() > FILLED * job.budget_ms:
+        narrower = _widest(job, kind, shape.depth, FILLED)
+        share, shape = (share, shape) if narrower is None else (FILLED, narrower)
     if shape.width == WIDTHS[-1]:
         return shape, f"the widest: even {kind} everywhere takes less than {share:.0%} of the budget"
     return shape, f"most capacity for the budget: {kind} everywhere takes about {share:.0%} of it"

@@ -30,7 +30,7 @@ from hurricane.steps.job import Job
 
 NAME = "report"
 FILES = ("report.html",)
-FORMAT = 2
+FORMAT = 3
 
 
 def key(job: Job) -> str:
@@ -224,13 +224,13 @@ def _finalists(
         Finalist(
             tuple(row["architecture"]),
             row["score"],
-            int(macs),
+            int(mixing),
             row["predicted_ms"],
             row["measured_ms"],
             row["fits"],
             outcomes[names.index(row["architecture"])] if row["architecture"] in names else "",
         )
-        for row, macs in zip(record["finalists"], space.macs(archs), strict=True)
+        for row, mixing in zip(record["finalists"], space.mixing_macs(archs), strict=True)
     )
 
 

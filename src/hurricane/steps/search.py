@@ -206,7 +206,8 @@ def _say(job: Job, first: dict[str, Any], rival: EvolutionResult | None) -> None
     line = f"chosen: score {first['score']:.1%}, predicted {first['predicted_ms']:.3g} ms, "
     line += f"measured {first['measured_ms']:.3g} ms"
     if rival is not None:
-        line += f"; random search of {len(rival.history)}: {rival.best.score:.1%}"
+        best = max(one.score for one in rival.history)
+        line += f"; random search of {len(rival.history)}: {best:.1%}"
     job.view.say(line)
 
 

@@ -125,7 +125,7 @@ def evolved(
 
 
 def _with_scores(found: EvolutionResult, score: KeptScores) -> EvolutionResult:
-    """The same architectures with their scores (on file already) in place of what they are worth."""
+    """The same with scores (on file already) in place of what the architectures are worth; the best is so by worth."""
     scores = score(np.array([one.indices for one in found.history], dtype=np.int64))
     history = tuple(
         replace(one, score=float(value)) for one, value in zip(found.history, scores, strict=True)

@@ -138,9 +138,9 @@ def _paths_within(job: Job, stage: stages.Stage, model: Supernet) -> PathDraw:
     costs = job.latency_model.costs(stage.space)
     try:
         sampler = Sampler(stage.space, costs, job.budget_ms, 0.0)
-    except InfeasibleBudget:
-        # Sums are taken in another order there: the cheapest must not miss its own cost.
-        sampler = Sampler(stage.space, costs, costs.cheapest_ms * (1 + 1e-9), 0.0)
+    except InfeasibleBudget as error:
+        # Not that of `costs`: sums in another order differ by a hair, and the cheapest must not miss its own cost.
+        sampler = Sampler(stage.space, costs, error.cheapest_ms, 0.0)
 
     def draw(steps: int, rng: np.random.Generator) -> Archs:
         return model.space.translate(sampler.draw(steps, rng), stage.space)
