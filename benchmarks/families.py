@@ -6,7 +6,7 @@ A family puts given operators at the earlier and the later layers of a preset; h
 other skeletons (`skeletons.py`) are families, too. Its width is the largest whose measured latency keeps the budget.
 Beside them stand random networks of the hardware-aware space at some widths. Each network is trained from scratch by
 one recipe on the first rows of the file and judged on the rows that come after: no test split is opened. Networks are
-trained two at once, one thread each; results are written one by one, and those that are there are not done again.
+trained side by side, one thread each; results are written one by one, and those that are there are not done again.
 """
 
 import argparse
@@ -37,18 +37,11 @@ BEFORE = {"weight_decay": 1e-4, "erased": 0.0}
 # Widths are tried in steps of this, between these.
 STEP = 0.025
 WIDTHS = (0.1, 5.0)
+# One operator everywhere.
+SINGLE = ("sep_k3", "sep_k5", "mb_k3_e3", "mb_k5_e3", "mb_k3_e6", "mb_k3_e3_se", "choice_k3")
 # earlier half, later half
-FAMILIES = {
-    "sep_k3": ("sep_k3", "sep_k3"),
-    "sep_k5": ("sep_k5", "sep_k5"),
-    "mb_k3_e3": ("mb_k3_e3", "mb_k3_e3"),
-    "mb_k5_e3": ("mb_k5_e3", "mb_k5_e3"),
-    "mb_k3_e6": ("mb_k3_e6", "mb_k3_e6"),
-    "mb_k3_e3_se": ("mb_k3_e3_se", "mb_k3_e3_se"),
-    "choice_k3": ("choice_k3", "choice_k3"),
-    "sep_k3, mb_k3_e3": ("sep_k3", "mb_k3_e3"),
-    "mb_k3_e3, sep_k3": ("mb_k3_e3", "sep_k3"),
-}
+HALVES = {"sep_k3, mb_k3_e3": ("sep_k3", "mb_k3_e3"), "mb_k3_e3, sep_k3": ("mb_k3_e3", "sep_k3")}
+FAMILIES = {**{kind: (kind, kind) for kind in hn.OPERATORS}, **HALVES}
 
 
 def member(name: str, preset: str, size: int, classes: int, width: float, depth: float) -> hn.SearchSpace:
@@ -166,7 +159,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--depth", type=float, default=1.0)
     known = [*FAMILIES, *NAMES, *skeletons.NAMES]
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=known)
+    parser.add_argument("--families", nargs="*", default=[*SINGLE, *HALVES], choices=known)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--weight-decay", type=float, default=BEFORE["weight_decay"])
     parser.add_argument(
@@ -175,6 +168,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--widths", type=float, nargs="*", default=[0.85, 1.4, 2.0])
     parser.add_argument("--random", type=int, default=3, help="random networks at each of the widths")
+    parser.add_argument("--processes", type=int, default=2, help="trainings side by side, one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     images, labels = rows(arguments.parquet, 0, 1000)
@@ -185,12 +179,13 @@ def main() -> None:
     split = (arguments.train_rows, arguments.judge_rows)
     # All are measured before the first is trained.
     wanted = list(members(arguments, size, classes, results["networks"]))
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = {}
         for row in wanted:
             space = row.pop("space")
             arch = np.zeros((1, len(space.layers)), np.int64)
             row["macs"], row["params"] = int(space.macs(arch)[0]), int(space.params(arch)[0])
+            row["mixing_macs"] = int(space.mixing_macs(arch)[0])
             row["architecture"] = [layer.choices[0] for layer in space.layers]
             decay, erased = row["weight_decay"], row["erased"]
             recipe = Recipe(row["epochs"], 64, 0.1, 0.9, decay, 0.1, seed=row["seed"], erased=erased)

@@ -130,9 +130,12 @@ def searches(name: str) -> str:
         ]
         cost = f"{first['supernet_pictures'] / 1e3:.0f} k, {first['scored']}, {first['epochs']}"
         macs = span([row["macs"] / 1e6 for row in same], ".1f")
+        mixing = [row["mixing_macs"] / 1e6 for row in same if "mixing_macs" in row]
+        told_macs = f"{macs}; {span(mixing, '.1f')}" if mixing else macs
         measured = span([1e3 * row["measured_ms"] for row in same], ".0f")
-        table.append([way, cost, macs, measured, *told])
-    head = ["supernet", "its pictures, networks scored, the winner's epochs", "10^6 MACs", "measured µs"]
+        table.append([way, cost, told_macs, measured, *told])
+    counted = "10^6 MACs; of these mixing" if "mixing_macs" in read(name)["runs"][0] else "10^6 MACs"
+    head = ["supernet", "its pictures, networks scored, the winner's epochs", counted, "measured µs"]
     return markdown([*head, "top-1 of 10,000 other training pictures", "top-1, test split"], table)
 
 
@@ -177,6 +180,7 @@ def families(name: str) -> str:
                 f"{first['width']:g}",
                 f"{len(first['architecture'])}",
                 f"{first['macs'] / 1e6:.1f}",
+                *mixing(first),
                 f"{first['params'] / 1e3:.0f} k",
                 f"{1e3 * first['measured_ms']:.0f}",
                 f"{epochs}",
@@ -184,5 +188,26 @@ def families(name: str) -> str:
                 + (f" ({each})" if len(same) > 1 else ""),
             ]
         )
-    head = ["network", "width", "layers", "10^6 MACs", "parameters", "measured µs", "epochs", "top-1"]
+    counted = ["10^6 MACs", *(["of these mixing"] if mixing(read(name)["networks"][0]) else [])]
+    head = ["network", "width", "layers", *counted, "parameters", "measured µs", "epochs", "top-1"]
     return markdown(head, table)
+
+
+def mixing(row: dict[str, Any]) -> list[str]:
+    """A cell with the mixing MACs of a network, where they are on file."""
+    return [f"{row['mixing_macs'] / 1e6:.1f}"] if "mixing_macs" in row else []
+
+
+def most_mixing() -> str:
+    """What mixes most at each width within a budget, beside single operators."""
+    rows = read("most_mixing")["rows"]
+    single = list(rows[0]["single"])
+
+    def told(row: dict[str, Any]) -> str:
+        return f"{row['mixing_macs'] / 1e6:.1f} ({1e3 * row['measured_ms']:.0f})"
+
+    table = [
+        [f"{row['width']:g}", f"**{told(row)}**", *(told(row["single"][name]) for name in single)]
+        for row in sorted(rows, key=lambda row: row["width"])
+    ]
+    return markdown(["width", "the most that keeps the budget", *(f"`{name}`" for name in single)], table)

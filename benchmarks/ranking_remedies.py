@@ -216,8 +216,8 @@ def taus(
 ) -> list[Any]:
     """Kendall's tau of each supernet's scores with the networks' own accuracies, by kind of network.
 
-    Beside it the same where MACs count, too (the rule of `hurricane.search.worths`, here on raw scores over all of the
-    networks), by several weights, and what the best three by each are better than the mean of all.
+    Beside it the same where MACs count, too, in standard deviations of either over all of the networks, by several
+    weights, and what the best three by each are better than the mean of all.
     """
     truth = [truth_of[tuple(names)] for names in figures["networks"]]
     found = []

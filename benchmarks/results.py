@@ -12,7 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from markdown_tables import markdown, median_and_span, percent, read
-from network_tables import against_spos, families, halving, no_search, rivals, searches, shapes
+from network_tables import (
+    against_spos,
+    families,
+    halving,
+    most_mixing,
+    no_search,
+    rivals,
+    searches,
+    shapes,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "RESULTS.md"
 
@@ -244,6 +253,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "shapes": shapes,
     "skeletons": lambda: families("skeletons_cifar10"),
+    "operators": lambda: families("operators_cifar10"),
+    "operators_tiny_imagenet": lambda: families("operators_tiny_imagenet"),
+    "most_mixing": most_mixing,
     "shared_weights": lambda: searches("shared_weights"),
     "default_lengths": lambda: searches("default_lengths"),
     "spaces": spaces,
