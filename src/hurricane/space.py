@@ -5,7 +5,7 @@ Architectures travel in bulk as integer arrays (n, layers). `SearchSpace.specs` 
 tuple of operator specs that is built, timed, exported and counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -194,28 +194,23 @@ class SearchSpace:
 
     def macs(self, archs: Any) -> npt.NDArray[np.int64]:
         """Multiply-accumulates of each architecture for one picture: (n, layers) -> (n,)."""
-        searched, fixed = self._graphs
-        return _total(
-            [[g.macs for g in layer] for layer in searched], sum(g.macs for g in fixed), self.checked(archs)
-        )
+        return self._counted(lambda graph: graph.macs, archs)
 
     def mixing_macs(self, archs: Any) -> npt.NDArray[np.int64]:
         """Those of them that mix channels, not the depthwise ones: (n, layers) -> (n,)."""
-        searched, fixed = self._graphs
-        return _total(
-            [[g.mixing_macs for g in layer] for layer in searched],
-            sum(g.mixing_macs for g in fixed),
-            self.checked(archs),
-        )
+        return self._counted(lambda graph: graph.mixing_macs, archs)
 
     def params(self, archs: Any) -> npt.NDArray[np.int64]:
         """Trained parameters of each architecture: (n, layers) -> (n,)."""
+        return self._counted(lambda graph: graph.params, archs)
+
+    def _counted(self, count: Callable[[ops.Graph], int], archs: Any) -> npt.NDArray[np.int64]:
         searched, fixed = self._graphs
-        return _total(
-            [[g.params for g in layer] for layer in searched],
-            sum(g.params for g in fixed),
-            self.checked(archs),
-        )
+        archs = self.checked(archs)
+        total = np.full(len(archs), sum(count(graph) for graph in fixed), dtype=np.int64)
+        for column, layer in zip(archs.T, searched, strict=True):
+            total += np.array([count(graph) for graph in layer])[column]
+        return total
 
     def to_json(self) -> dict[str, Any]:
         """The space as plain values; `from_json` reads them back."""
@@ -255,13 +250,6 @@ class SearchSpace:
             )
         except (KeyError, TypeError) as error:
             raise SpaceError(f"this is not the description of a search space ({error!r})") from error
-
-
-def _total(per_layer: list[list[int]], fixed: int, archs: Archs) -> npt.NDArray[np.int64]:
-    total = np.full(len(archs), fixed, dtype=np.int64)
-    for column, counts in zip(archs.T, per_layer, strict=True):
-        total += np.array(counts)[column]
-    return total
 
 
 @dataclass(frozen=True, slots=True)
