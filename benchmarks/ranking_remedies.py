@@ -50,7 +50,7 @@ BATCH, RATE, WARM_UP = 64, 0.1, 1.0
 # What the networks of `--near` compute, multiply-accumulates.
 WINDOW = (12.2e6, 14.6e6)
 NEAR, SPREAD = "near the budget", "spread"
-MACS = "none: MACs"
+MACS, MIXING = "none: MACs", "none: MACs that mix channels"
 # What a deviation of MACs may count beside one of the score.
 WEIGHTS = (0.25, 0.5, 1, 2, 4)
 
@@ -221,15 +221,18 @@ def taus(
     """
     truth = [truth_of[tuple(names)] for names in figures["networks"]]
     found = []
-    macs = {"way": MACS, "seed": 0, "scores": figures["macs"]}
-    for row in [*figures["supernets"], macs]:
+    counts = [
+        {"way": MACS, "seed": 0, "scores": figures["macs"]},
+        {"way": MIXING, "seed": 0, "scores": figures["mixing_macs"]},
+    ]
+    for row in [*figures["supernets"], *counts]:
         for kind, members in kinds.items():
             values, own = ([all_of[i] for i in members] for all_of in (row["scores"], truth))
             low, high = interval(values, own)
             tau = float(kendalltau(values, own)[0])
             found.append({"way": row["way"], "seed": row["seed"], "kind": kind, "networks": len(members)})
             found[-1] |= {"tau": tau, "low": low, "high": high, "lead": lead(values, own)}
-            if row is not macs:
+            if row not in counts:
                 computed = deviations(np.log([figures["macs"][i] for i in members]))
                 counted = {f"{weight:g}": deviations(values) + weight * computed for weight in WEIGHTS}
                 found[-1]["with_macs"] = {
@@ -274,7 +277,7 @@ def main() -> None:
         raise SystemExit(f"{asked.out} is about other networks; give another file")
     figures |= {"networks": [list(names) for names in networks], "date": time.strftime("%Y-%m-%d")}
     archs = np.array([space.indices(names) for names in networks])
-    figures["macs"] = space.macs(archs).tolist()
+    figures["macs"], figures["mixing_macs"] = space.macs(archs).tolist(), space.mixing_macs(archs).tolist()
     recipe = Recipe(EPOCHS, BATCH, RATE, 0.9, 5e-4, 0.1)
     own = {tuple(row["architecture"]) for row in figures["trainings"]}
     there = {(row["way"], row["seed"]) for row in figures["supernets"]}
