@@ -38,6 +38,7 @@ RECIPES = {
         BASE, weight_decay=5e-4, learning_rate=0.2, batch_size=128
     ),
     "weight decay 5e-4, squares hidden in half": replace(BASE, weight_decay=5e-4, erased=0.5),
+    "weight decay 5e-4, parts of others in half": replace(BASE, weight_decay=5e-4, mixed=0.5),
 }
 
 
@@ -87,7 +88,7 @@ def main() -> None:
             results["trainings"].append(row)
             write_json(asked.out, results)
             print(
-                f"{row['recipe']:<40} seed {row['seed']}: {row['top1']:.2%} "
+                f"{row['recipe']:<42} seed {row['seed']}: {row['top1']:.2%} "
                 f"(training pictures {row['training_top1']:.1%}), {row['seconds']} s",
                 flush=True,
             )
