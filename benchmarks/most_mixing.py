@@ -3,8 +3,8 @@
     python benchmarks/most_mixing.py --max-latency 180us --widths 0.9 1.1 1.25 1.5 1.7 --out FILE.json
     python benchmarks/most_mixing.py --device "openvino:cpu?threads=1" --max-latency 180us --out DEVICES.json
 
-Without widths single operators at all layers are made as wide as the budget lets them be, and widths are
-looked at around that of the one which mixes most then. At each width the device is profiled, the table's sum
+First, single operators at all layers are made as wide as the budget lets them be. Where no widths are given,
+they lie around that of the one which mixes most then. At each width the device is profiled, the table's sum
 is corrected by one factor from a few measured networks, and the network with the most mixing MACs of the
 whole pool that keeps the budget is looked for by a knapsack over layers, in which each cost is rounded up to
 a thousandth of the budget. It is measured, and where that is above the budget, looked for again with less.
@@ -169,13 +169,11 @@ def main() -> None:
             write_json(asked.out, results)
         return found
 
-    widths = asked.widths
-    if not widths:
-        singles = kept("alone", given, lambda: {"single": alone(device, at, budget)})["single"]
-        best = max((row for row in singles.values() if row), key=lambda row: row["mixing_macs"])
-        print(f"alone: {singles}", flush=True)
-        widths = [round(round(share * best["width"] / STEP) * STEP, 2) for share in AROUND]
-    for width in widths:
+    singles = kept("alone", given, lambda: {"single": alone(device, at, budget)})["single"]
+    best = max((row for row in singles.values() if row), key=lambda row: row["mixing_macs"])
+    print(f"alone: {best['mixing_macs'] / 1e6:.1f} million at width {best['width']:g}", flush=True)
+    around = [round(round(share * best["width"] / STEP) * STEP, 2) for share in AROUND]
+    for width in asked.widths or around:
         row = kept("rows", {**given, "width": width}, lambda width=width: bought(device, at(width), budget))
         print(f"width {width:g}: {row['mixing_macs'] / 1e6:.1f} million, {row['architecture']}", flush=True)
 
