@@ -45,12 +45,18 @@ FAMILIES = {**{kind: (kind, kind) for kind in hn.OPERATORS}, **HALVES}
 
 
 def member(name: str, preset: str, size: int, classes: int, width: float, depth: float) -> hn.SearchSpace:
-    """The one network of a family at a width, as a space of one architecture."""
+    """The one network of a family at a width, as a space of one architecture.
+
+    name : one operator everywhere, a known name, or operators layer by layer with spaces between; SpaceError where
+        these are not as many as there are layers.
+    """
     if name in skeletons.NAMES:
         return skeletons.shaped(name, width, size, classes)
     space = hn.preset(preset, image_size=size, classes=classes, width=width, depth=depth)
     if name in NAMES:
         return hand_made(name, space, width)
+    if name not in FAMILIES:
+        return space.narrow([(kind,) for kind in name.split()])
     half = len(space.layers) // 2
     return space.narrow([(FAMILIES[name][number >= half],) for number in range(len(space.layers))])
 
@@ -151,6 +157,14 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def family(name: str) -> str:
+    """A name that `member` knows; ValueError for any other."""
+    known = (*FAMILIES, *NAMES, *skeletons.NAMES)
+    if name not in known and not set(name.split()) <= set(hn.OPERATORS):
+        raise ValueError(name)
+    return name
+
+
 def main() -> None:
     """Do what is missing and print a table."""
     parser = parser_of(__doc__)
@@ -158,8 +172,7 @@ def main() -> None:
     parser.add_argument("--max-latency", default="180us")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--depth", type=float, default=1.0)
-    known = [*FAMILIES, *NAMES, *skeletons.NAMES]
-    parser.add_argument("--families", nargs="*", default=[*SINGLE, *HALVES], choices=known)
+    parser.add_argument("--families", nargs="*", type=family, default=[*SINGLE, *HALVES])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--weight-decay", type=float, default=BEFORE["weight_decay"])
     parser.add_argument(
