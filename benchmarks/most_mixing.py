@@ -24,14 +24,13 @@ import numpy as np
 from widths import widest
 
 import hurricane as hn
-from hurricane import ops
 from hurricane.config import parse_budget
 from hurricane.devices.protocol import Device
 from hurricane.errors import InfeasibleBudget
-from hurricane.latency import Floats
+from hurricane.latency import AdditiveCosts
 from hurricane.runs import write_json
+from hurricane.search import most_within
 
-STEPS = 1000
 FITTED = 6
 SINGLE = ("sep_k3", "mb_k3_e3", "mb_k3_e6", "mb_k5_e6", "mb_k7_e6")
 # Widths around that of the best single operator.
@@ -40,28 +39,6 @@ STEP = 0.05
 NARROWEST, WIDEST = 0.1, 4.0
 # A network that is measured above the budget is looked for again with so much less.
 LESS = 0.98
-
-
-def most(values: list[Floats], costs: list[Floats], budget: float) -> list[int]:
-    """One choice a layer with the largest sum of values whose costs, rounded up to steps, sum to a budget at most."""
-    if budget <= 0:
-        raise SystemExit("what is fixed takes the whole budget")
-    steps = [np.ceil(np.nan_to_num(cost, nan=np.inf) / budget * STEPS) for cost in costs]
-    best, picked = np.zeros(STEPS + 1), []
-    for value, step in zip(values, steps, strict=True):
-        table = np.full((len(value), STEPS + 1), -np.inf)
-        for row, gain, taken in zip(table, value, step, strict=True):
-            if taken <= STEPS:
-                row[int(taken) :] = best[: STEPS + 1 - int(taken)] + gain
-        picked.append(table.argmax(axis=0))
-        best = table.max(axis=0)
-    at, arch = int(best.argmax()), []
-    if not np.isfinite(best[at]):
-        raise SystemExit("nothing keeps the budget")
-    for pick, step in zip(reversed(picked), reversed(steps), strict=True):
-        arch.append(int(pick[at]))
-        at -= int(step[arch[-1]])
-    return arch[::-1]
 
 
 def bought(device: Device, space: hn.SearchSpace, budget: float) -> dict[str, Any]:
@@ -76,13 +53,11 @@ def bought(device: Device, space: hn.SearchSpace, budget: float) -> dict[str, An
     factor = statistics.median(
         measured(arch) / sums for arch, sums in zip(few, costs.total(few), strict=True)
     )
-    values = [
-        np.array([float(ops.graph(layer.spec(name)).mixing_macs) for name in layer.choices])
-        for layer in space.layers
-    ]
+    values = space.mixing_macs_by_layer()
+    corrected = AdditiveCosts(tuple(factor * layer for layer in costs.layers), factor * costs.fixed_ms)
     wanted, cost = budget, np.inf
     while cost > budget:
-        arch = most(values, [factor * layer for layer in costs.layers], wanted - factor * costs.fixed_ms)
+        arch = most_within(values, corrected, wanted)
         cost, wanted = measured(arch), wanted * LESS
     found = {
         "factor": factor,

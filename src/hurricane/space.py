@@ -200,6 +200,10 @@ class SearchSpace:
         """Those of them that mix channels, not the depthwise ones: (n, layers) -> (n,)."""
         return self._counted(lambda graph: graph.mixing_macs, archs)
 
+    def mixing_macs_by_layer(self) -> list[npt.NDArray[np.int64]]:
+        """Of each choice of each searched layer, those that mix channels: arrays of (choices,)."""
+        return [np.array([graph.mixing_macs for graph in layer]) for layer in self._graphs[0]]
+
     def params(self, archs: Any) -> npt.NDArray[np.int64]:
         """Trained parameters of each architecture: (n, layers) -> (n,)."""
         return self._counted(lambda graph: graph.params, archs)

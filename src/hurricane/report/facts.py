@@ -163,6 +163,7 @@ class ReportFacts:
     rejected : (predicted, measured) milliseconds of finalists whose file missed the budget.
     command : those that made the run, one a line.
     searched : whether there was a choice of operators, or one for all layers (`--no-search`).
+    gain : what a search could gain above one operator at all layers, in words.
     seconds : of each step. winner : (cost, score) of the architecture that was chosen.
     per_class : (class, test pictures, recognised). confusion : rows true, columns predicted.
     """
@@ -180,6 +181,7 @@ class ReportFacts:
     space: SpaceFacts | None = None
     points: tuple[LatencyPoint, ...] = ()
     searched: bool = True
+    gain: str = ""
     scored: tuple[ScoredFacts, ...] = ()
     finalists: tuple[Finalist, ...] = ()
     winner: tuple[float, float] | None = None

@@ -10,6 +10,7 @@ from hurricane.search.baselines import (
 )
 from hurricane.search.conformance import check_searcher
 from hurricane.search.evolution import Evolution, evolve
+from hurricane.search.knapsack import most_within
 from hurricane.search.running import EvolutionResult, Problem, Scored, Searcher, run_search
 from hurricane.search.sampling import Sampler, sample, share_within
 from hurricane.search.smoothing import expected_scores, merits, worths
@@ -28,6 +29,7 @@ __all__ = [
     "evolve",
     "expected_scores",
     "merits",
+    "most_within",
     "plain_evolution",
     "random_search",
     "regularized_evolution",

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hurricane import ops
 from hurricane.latency import CostModel, Floats
 from hurricane.search import surrogate
 from hurricane.search.running import Scored
@@ -61,8 +60,7 @@ def merits(space: SearchSpace, archs: Archs, *, macs: float = 1.0) -> Floats:
 
     The result is 0 for the architecture of the space that mixes most, and below for all others.
     """
-    mixing = [[ops.graph(layer.spec(name)).mixing_macs for name in layer.choices] for layer in space.layers]
-    most = np.array([[int(np.argmax(layer)) for layer in mixing]])
+    most = np.array([[int(layer.argmax()) for layer in space.mixing_macs_by_layer()]])
     own, largest = (np.log(np.maximum(space.mixing_macs(rows), 1)) for rows in (archs, most))
     result: Floats = macs * PER_FOLD * (own - largest)
     return result

@@ -46,7 +46,7 @@ def cheap_networks(space: SearchSpace) -> Archs:
     rows = [_extreme(space, np.argmin)]
     for kind in ("sep_k3", "choice_k3", "skip"):
         if all(kind in layer.choices for layer in space.layers):
-            rows.append([layer.choices.index(kind) for layer in space.layers])
+            rows.append(everywhere(kind, space)[0].tolist())
     return np.unique(np.array(rows), axis=0)
 
 
@@ -106,11 +106,11 @@ def decide(job: Job) -> None:
     given = job.config.space.width
     with job.view.bar("measuring a few whole networks", 3 if given == "auto" else 1) as bar:
         if given != "auto":
-            shape, reason = job.shape, "given"
+            shape, reason, plain = job.shape, "given", None
         else:
             check(job, Shape(WIDTHS[0], min(depths(job))))
             bar.advance(1)
-            shape, reason = _fitted(job)
+            shape, reason, plain = _fitted(job)
             bar.advance(1)
         cheap, dear = check(job, shape)
         bar.advance(1)
@@ -127,6 +127,7 @@ def decide(job: Job) -> None:
             "reason": reason,
             "cheap_ms": cheap,
             "dear_ms": dear,
+            "plain": plain,
             "settings": settings,
             "budget_ms": job.budget_ms,
         },
@@ -150,8 +151,8 @@ def depths(job: Job) -> tuple[float, ...]:
     return DEPTHS if section.width == "auto" else DEPTHS[:1]
 
 
-def _fitted(job: Job) -> tuple[Shape, str]:
-    """The shape in which the budget buys most capacity.
+def _fitted(job: Job) -> tuple[Shape, str, dict[str, Any] | None]:
+    """The shape in which the budget buys most capacity, in words why, and the plain network that it is fitted to.
 
     Families with one operator everywhere are as wide as lets them fill the budget. That whose searched layers
     have most capacity names depth and width: cheap operators on a wide skeleton on one device, dear ones on a narrow
@@ -160,15 +161,16 @@ def _fitted(job: Job) -> tuple[Shape, str]:
     share = min(FULL, 1.0 - job.config.search.margin - BELOW)
     best = best_family(job, FAMILIES, share)
     if best is None:
-        return middle_shape(job), "fitted so that random networks cost about the budget"
+        return middle_shape(job), "fitted so that random networks cost about the budget", None
     kind, shape = best
     space = job.space_at(shape)
+    plain = {"operator": kind, "mixing_macs": int(space.mixing_macs(everywhere(kind, space))[0])}
     if measured_ms(job, space, cheap_networks(space)).min() > FILLED * job.budget_ms:
         narrower = _widest(job, kind, shape.depth, FILLED)
         share, shape = (share, shape) if narrower is None else (FILLED, narrower)
     if shape.width == WIDTHS[-1]:
-        return shape, f"the widest: even {kind} everywhere takes less than {share:.0%} of the budget"
-    return shape, f"most capacity for the budget: {kind} everywhere takes about {share:.0%} of it"
+        return shape, f"the widest: even {kind} everywhere takes less than {share:.0%} of the budget", None
+    return shape, f"most capacity for the budget: {kind} everywhere takes about {share:.0%} of it", plain
 
 
 def best_family(job: Job, kinds: Sequence[str], share: float) -> tuple[str, Shape] | None:
@@ -205,10 +207,15 @@ def stands_everywhere(kind: str, space: SearchSpace) -> bool:
     return all(kind in layer.choices for layer in space.layers)
 
 
+def everywhere(kind: str, space: SearchSpace) -> Archs:
+    """The architecture with one operator at all layers, as one row."""
+    return np.array([space.indices((kind,) * len(space.layers))])
+
+
 def cost_of(job: Job, kind: str, shape: Shape) -> float:
     """Measured milliseconds of one operator everywhere."""
     space = job.space_at(shape)
-    return float(measured_ms(job, space, np.array([[la.choices.index(kind) for la in space.layers]]))[0])
+    return float(measured_ms(job, space, everywhere(kind, space))[0])
 
 
 def _widest(job: Job, kind: str, depth: float, share: float) -> Shape | None:

@@ -24,7 +24,7 @@ from hurricane.report import (
 )
 from hurricane.report.page import place
 from hurricane.runs import digest, read_json, read_rows, write_text
-from hurricane.steps import retrain, search, stages, supernet, verify
+from hurricane.steps import gain, retrain, search, stages, supernet, verify
 from hurricane.steps import specialize as space_step
 from hurricane.steps.job import Job
 
@@ -76,6 +76,7 @@ def facts_of(job: Job) -> ReportFacts:
         points=_points(job),
         scored=(*_scored_first(job), *_scored(found)),
         searched=job.searches,
+        gain=_gain(job),
         finalists=_finalists(job, found, finalist),
         winner=None
         if finalist is None or finalist["score"] is None
@@ -97,6 +98,13 @@ def _record(job: Job, step: ModuleType) -> dict[str, Any] | None:
     """What a step left, unless that was in another space: it would not fit what is told of this one."""
     record = job.run.record(step.NAME)
     return record if record is not None and record["key"] == step.key(job) else None
+
+
+def _gain(job: Job) -> str:
+    """What a search could gain above one operator at all layers; nothing where the run does not know."""
+    record = _record(job, space_step)
+    found = record.get("gain") if record else None
+    return gain.in_words(found) if found else ""
 
 
 def _verdict(verdict: dict[str, Any]) -> Verdict:

@@ -12,7 +12,7 @@ from hurricane.runs import digest, write_json
 from hurricane.search import share_within
 from hurricane.space import SearchSpace
 from hurricane.specialization import Judgement, Specialization, judge
-from hurricane.steps import feasibility, profile, whole_networks
+from hurricane.steps import feasibility, gain, profile, whole_networks
 from hurricane.steps.job import Job
 from hurricane.steps.whole_networks import Batches, HeldOut, Plan
 
@@ -61,15 +61,20 @@ def perform(job: Job) -> None:
         batches = Batches(job.device, judged.space, _plan(job))
     model, held_out = _corrected(job, batches, table, rough)
     after = _describe(job, "hardware-aware space", judged.space, model)
+    above_plain = gain.above_plain(job, judged.space, model)
     if job.searches:
         job.view.say(_in_words(held_out))
+    if above_plain is not None:
+        job.view.say(gain.in_words(above_plain))
     write_json(job.run.path(NAME, "space.json"), judged.space.to_json())
     write_json(job.run.path(NAME, "judgement.json"), _judgement_json(job, judged))
     write_json(job.run.path(NAME, "latency_model.json"), model.to_json())
     key_now = key(job)
     assert key_now is not None
     points = [one.to_json() for one in held_out]
-    job.run.finish(NAME, key_now, before=before, after=after, beta=judged.beta, networks=points)
+    job.run.finish(
+        NAME, key_now, before=before, after=after, beta=judged.beta, networks=points, gain=above_plain
+    )
 
 
 def _runnable(job: Job) -> SearchSpace:
