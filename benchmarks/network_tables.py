@@ -211,3 +211,34 @@ def most_mixing() -> str:
         for row in sorted(rows, key=lambda row: row["width"])
     ]
     return markdown(["width", "the most that keeps the budget", *(f"`{name}`" for name in single)], table)
+
+
+def most_mixing_devices() -> str:
+    """The most mixing MACs within a budget on each device, of one operator at all layers and of a mixture."""
+    files = [read("most_mixing"), read("most_mixing_devices")]
+    table = []
+    for given in (row for file in files for row in file["alone"]):
+        shape = {name: given[name] for name in ("device", "preset", "image_size", "budget_ms")}
+        mixed = max(
+            (row for file in files for row in file["rows"] if shape.items() <= row.items()),
+            key=lambda row: row["mixing_macs"],
+        )
+        single = {name: row for name, row in given["single"].items() if row}
+        best = max((name for name in single if name.startswith("mb")), key=lambda n: single[n]["mixing_macs"])
+
+        def told(row: dict[str, Any]) -> str:
+            micro = f"{1e3 * row['measured_ms']:.0f}"
+            return f"{row['mixing_macs'] / 1e6:.3g} million, width {row['width']:g} ({micro})"
+
+        table.append(
+            [
+                f"{given['device'].replace('?threads=1&precision=', ' ')}, {given['image_size']} px",
+                f"{1e3 * given['budget_ms']:.0f}",
+                told(single["sep_k3"]),
+                f"`{best}` {told(single[best])}",
+                f"**{told(mixed)}**",
+                f"{mixed['mixing_macs'] / single[best]['mixing_macs']:.2f}",
+            ]
+        )
+    head = ["device", "budget, µs", "`sep_k3`", "best bottleneck alone", "the most of a mixture"]
+    return markdown([*head, "against the bottleneck"], table)
