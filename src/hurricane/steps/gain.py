@@ -38,6 +38,9 @@ def in_words(found: Mapping[str, Any]) -> str:
     """The same in a sentence, for a user who may do without a search."""
     most, plain = found["most_mixing_macs"], found["mixing_macs"]
     more = most / plain - 1.0
-    told = f"{abs(more):.0%} {'more' if more >= 0 else 'fewer'} than {found['operator']} at all layers"
+    told = f"{abs(more):.0%} {'more' if more >= 0 else 'fewer'} than" if abs(more) >= 0.005 else "as many as"
     advice = "; so little is seldom worth a search: --no-search may do as well" if more < LITTLE else ""
-    return f"within the budget a network can have {most / 1e6:.3g} million MACs that mix channels, {told}{advice}"
+    return (
+        f"within the budget a network can have {most / 1e6:.3g} million MACs that mix channels (all but depthwise ones), "
+        f"{told} {found['operator']} at all layers{advice}"
+    )
