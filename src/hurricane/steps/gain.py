@@ -41,6 +41,6 @@ def in_words(found: Mapping[str, Any]) -> str:
     told = f"{abs(more):.0%} {'more' if more >= 0 else 'fewer'} than" if abs(more) >= 0.005 else "as many as"
     advice = "; so little is seldom worth a search: --no-search may do as well" if more < LITTLE else ""
     return (
-        f"within the budget a network can have {most / 1e6:.3g} million MACs that mix channels (all but depthwise ones), "
+        f"within the budget a network can have {most / 1e6:.3g} million MACs that mix channels (not depthwise), "
         f"{told} {found['operator']} at all layers{advice}"
     )
