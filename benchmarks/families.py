@@ -160,7 +160,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 def family(name: str) -> str:
     """A name that `member` knows; ValueError for any other."""
     known = (*FAMILIES, *NAMES, *skeletons.NAMES)
-    if name not in known and not set(name.split()) <= set(hn.OPERATORS):
+    if name not in known and (not name.split() or not set(name.split()) <= set(hn.OPERATORS)):
         raise ValueError(name)
     return name
 

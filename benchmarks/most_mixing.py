@@ -3,12 +3,12 @@
     python benchmarks/most_mixing.py --max-latency 180us --widths 0.9 1.1 1.25 1.5 1.7 --out FILE.json
     python benchmarks/most_mixing.py --device "openvino:cpu?threads=1" --max-latency 180us --out DEVICES.json
 
-First, single operators at all layers are made as wide as the budget lets them be. Where no widths are given,
-they lie around that of the one which mixes most then. At each width the device is profiled, the table's sum
-is corrected by one factor from a few measured networks, and the network with the most mixing MACs of the
-whole pool that keeps the budget is looked for by a knapsack over layers, in which each cost is rounded up to
-a thousandth of the budget. It is measured, and where that is above the budget, looked for again with less.
-Beside it stand single operators at that width. Nothing is trained. Nothing else may run.
+First, single operators at all layers are made as wide as the budget lets them be, up to a width of 4. Where no widths
+are given, they lie around that of the one which mixes most then. At each width the device is profiled, the table's
+sum is corrected by one factor from a few measured networks, and the network with the most mixing MACs of the whole
+pool that keeps the budget is looked for by a knapsack over layers (`hurricane.search.most_within`). It is measured,
+and where that is above the budget, looked for again with less. Beside it stand single operators at that width.
+Nothing is trained. Nothing else may run.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from widths import widest
 import hurricane as hn
 from hurricane.config import parse_budget
 from hurricane.devices.protocol import Device
-from hurricane.errors import InfeasibleBudget
+from hurricane.errors import HurricaneError, InfeasibleBudget
 from hurricane.latency import AdditiveCosts
 from hurricane.runs import write_json
 from hurricane.search import most_within
@@ -145,7 +145,9 @@ def main() -> None:
         return found
 
     singles = kept("alone", given, lambda: {"single": alone(device, at, budget)})["single"]
-    best = max((row for row in singles.values() if row), key=lambda row: row["mixing_macs"])
+    best = max((row for row in singles.values() if row), key=lambda row: row["mixing_macs"], default=None)
+    if best is None:
+        raise SystemExit("no single operator keeps the budget at any width")
     print(f"alone: {best['mixing_macs'] / 1e6:.1f} million at width {best['width']:g}", flush=True)
     around = [round(round(share * best["width"] / STEP) * STEP, 2) for share in AROUND]
     for width in asked.widths or around:
@@ -154,4 +156,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HurricaneError as error:
+        raise SystemExit(str(error)) from error

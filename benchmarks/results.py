@@ -256,6 +256,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "skeletons": lambda: families("skeletons_cifar10"),
     "operators": lambda: families("operators_cifar10"),
     "operators_tiny_imagenet": lambda: families("operators_tiny_imagenet"),
+    "mixtures": lambda: families("mixtures_cifar10"),
     "most_mixing": most_mixing,
     "most_mixing_devices": most_mixing_devices,
     "shared_weights": lambda: searches("shared_weights"),

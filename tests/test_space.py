@@ -94,6 +94,11 @@ def test_counts_of_a_network_are_the_sum_of_its_operators():
     assert space.macs(arch)[0] == sum(graph.macs for graph in graphs)
     assert space.mixing_macs(arch)[0] == sum(graph.mixing_macs for graph in graphs)
     assert space.params(arch)[0] == sum(graph.params for graph in graphs)
+    searched = zip(space.mixing_macs_by_layer(), space.layers, strict=True)
+    assert all(
+        list(counts) == [ops.graph(layer.spec(name)).mixing_macs for name in layer.choices]
+        for counts, layer in searched
+    )
 
 
 def test_a_space_survives_being_written_and_read():

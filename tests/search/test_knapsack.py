@@ -38,6 +38,14 @@ def test_what_is_found_is_the_best_where_costs_are_whole_steps(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
+def test_what_fills_the_room_exactly_is_not_lost_by_the_last_digit_of_a_float(seed):
+    rng = np.random.default_rng(seed)
+    steps = np.diff(np.concatenate([[0], np.sort(rng.integers(1, 1000, 4)), [1000]]))
+    costs = AdditiveCosts(tuple(np.array([0.0, 0.1 * step]) for step in steps), 0.3)
+    assert most_within([np.array([0.0, 1.0])] * 5, costs, 0.3 + 100.0) == [1] * 5
+
+
+@pytest.mark.parametrize("seed", range(20))
 def test_rounding_costs_little_and_never_breaks_the_budget(seed):
     values, costs = problem(seed)
     costs = AdditiveCosts(tuple(layer * np.pi / 17 for layer in costs.layers), costs.fixed_ms)

@@ -22,7 +22,7 @@ def most_within(values: Sequence[npt.NDArray[Any]], costs: AdditiveCosts, max_ms
     the budget leaves for that: the budget is kept, and what is found may be less than the best by that rounding.
     Raises InfeasibleBudget where nothing fits.
     """
-    layers = [np.nan_to_num(layer, nan=np.inf) for layer in costs.layers]
+    layers = [np.where(np.isnan(layer), np.inf, layer) for layer in costs.layers]
     cheapest_ms = costs.fixed_ms + float(sum(layer.min() for layer in layers))
     room_ms = max_ms - cheapest_ms
     if not room_ms >= 0:

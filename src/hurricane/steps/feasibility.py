@@ -45,7 +45,7 @@ def cheap_networks(space: SearchSpace) -> Archs:
     """Networks that are likely to be among the cheapest: fewest MACs, and one operator everywhere."""
     rows = [_extreme(space, np.argmin)]
     for kind in ("sep_k3", "choice_k3", "skip"):
-        if all(kind in layer.choices for layer in space.layers):
+        if stands_everywhere(kind, space):
             rows.append(everywhere(kind, space)[0].tolist())
     return np.unique(np.array(rows), axis=0)
 
@@ -106,11 +106,11 @@ def decide(job: Job) -> None:
     given = job.config.space.width
     with job.view.bar("measuring a few whole networks", 3 if given == "auto" else 1) as bar:
         if given != "auto":
-            shape, reason, plain = job.shape, "given", None
+            shape, reason, leading = job.shape, "given", None
         else:
             check(job, Shape(WIDTHS[0], min(depths(job))))
             bar.advance(1)
-            shape, reason, plain = _fitted(job)
+            shape, reason, leading = _fitted(job)
             bar.advance(1)
         cheap, dear = check(job, shape)
         bar.advance(1)
@@ -127,7 +127,7 @@ def decide(job: Job) -> None:
             "reason": reason,
             "cheap_ms": cheap,
             "dear_ms": dear,
-            "plain": plain,
+            "leading": leading,
             "settings": settings,
             "budget_ms": job.budget_ms,
         },
@@ -151,26 +151,27 @@ def depths(job: Job) -> tuple[float, ...]:
     return DEPTHS if section.width == "auto" else DEPTHS[:1]
 
 
-def _fitted(job: Job) -> tuple[Shape, str, dict[str, Any] | None]:
-    """The shape in which the budget buys most capacity, in words why, and the plain network that it is fitted to.
+def _fitted(job: Job) -> tuple[Shape, str, str | None]:
+    """The shape in which the budget buys most capacity, in words why, and the operator that fills the budget in it.
 
     Families with one operator everywhere are as wide as lets them fill the budget. That whose searched layers
     have most capacity names depth and width: cheap operators on a wide skeleton on one device, dear ones on a narrow
-    one on another (docs/RESULTS.md, families at one latency).
+    one on another (docs/RESULTS.md, families at one latency). None where no operator fills the budget in the shape.
     """
     share = min(FULL, 1.0 - job.config.search.margin - BELOW)
     best = best_family(job, FAMILIES, share)
     if best is None:
         return middle_shape(job), "fitted so that random networks cost about the budget", None
     kind, shape = best
+    leading: str | None = kind
     space = job.space_at(shape)
-    plain = {"operator": kind, "mixing_macs": int(space.mixing_macs(everywhere(kind, space))[0])}
     if measured_ms(job, space, cheap_networks(space)).min() > FILLED * job.budget_ms:
         narrower = _widest(job, kind, shape.depth, FILLED)
-        share, shape = (share, shape) if narrower is None else (FILLED, narrower)
+        if narrower is not None:
+            share, shape, leading = FILLED, narrower, None
     if shape.width == WIDTHS[-1]:
         return shape, f"the widest: even {kind} everywhere takes less than {share:.0%} of the budget", None
-    return shape, f"most capacity for the budget: {kind} everywhere takes about {share:.0%} of it", plain
+    return shape, f"most capacity for the budget: {kind} everywhere takes about {share:.0%} of it", leading
 
 
 def best_family(job: Job, kinds: Sequence[str], share: float) -> tuple[str, Shape] | None:

@@ -102,9 +102,7 @@ def _record(job: Job, step: ModuleType) -> dict[str, Any] | None:
 
 def _gain(job: Job) -> str:
     """What a search could gain above one operator at all layers; nothing where the run does not know."""
-    record = _record(job, space_step)
-    found = record.get("gain") if record else None
-    return gain.in_words(found) if found else ""
+    return gain.in_words(job, job.small_space, job.latency_model) if _record(job, space_step) else ""
 
 
 def _verdict(verdict: dict[str, Any]) -> Verdict:

@@ -61,20 +61,17 @@ def perform(job: Job) -> None:
         batches = Batches(job.device, judged.space, _plan(job))
     model, held_out = _corrected(job, batches, table, rough)
     after = _describe(job, "hardware-aware space", judged.space, model)
-    above_plain = gain.above_plain(job, judged.space, model)
     if job.searches:
         job.view.say(_in_words(held_out))
-    if above_plain is not None:
-        job.view.say(gain.in_words(above_plain))
+    if sentence := gain.in_words(job, judged.space, model):
+        job.view.say(sentence)
     write_json(job.run.path(NAME, "space.json"), judged.space.to_json())
     write_json(job.run.path(NAME, "judgement.json"), _judgement_json(job, judged))
     write_json(job.run.path(NAME, "latency_model.json"), model.to_json())
     key_now = key(job)
     assert key_now is not None
     points = [one.to_json() for one in held_out]
-    job.run.finish(
-        NAME, key_now, before=before, after=after, beta=judged.beta, networks=points, gain=above_plain
-    )
+    job.run.finish(NAME, key_now, before=before, after=after, beta=judged.beta, networks=points)
 
 
 def _runnable(job: Job) -> SearchSpace:
