@@ -12,6 +12,7 @@ trained side by side, one thread each; results are written one by one, and those
 import argparse
 import json
 import multiprocessing
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -187,7 +188,9 @@ def main() -> None:
     images, labels = rows(arguments.parquet, 0, 1000)
     size, classes = images.shape[1], int(labels.max()) + 1
     results = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {"networks": []}
-    results["command"] = " ".join(word.replace(str(arguments.parquet), "TRAIN.parquet") for word in sys.argv)
+    results["command"] = shlex.join(
+        word.replace(str(arguments.parquet), "TRAIN.parquet") for word in sys.argv
+    )
     results["facts"] = dict(hn.open_device(arguments.device).facts())
     split = (arguments.train_rows, arguments.judge_rows)
     # All are measured before the first is trained.

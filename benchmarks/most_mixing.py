@@ -14,6 +14,7 @@ Nothing is trained. Nothing else may run.
 import argparse
 import json
 import statistics
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def main() -> None:
     asked = parser.parse_args()
     device, budget = hn.open_device(asked.device), parse_budget(asked.max_latency)
     results = json.loads(asked.out.read_text()) if asked.out.is_file() else {"rows": []}
-    results |= {"command": " ".join(sys.argv), "date": time.strftime("%Y-%m-%d")}
+    results |= {"command": shlex.join(sys.argv), "date": time.strftime("%Y-%m-%d")}
     given = {
         "device": device.name,
         "preset": asked.preset,

@@ -10,6 +10,7 @@ one, and those that are there are not done again.
 import argparse
 import json
 import multiprocessing
+import shlex
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     results = json.loads(asked.out.read_text()) if asked.out.is_file() else {"trainings": []}
-    results["command"] = " ".join(word.replace(str(asked.parquet), "TRAIN.parquet") for word in sys.argv)
+    results["command"] = shlex.join(word.replace(str(asked.parquet), "TRAIN.parquet") for word in sys.argv)
     results["date"] = time.strftime("%Y-%m-%d")
     setting = {"family": asked.family, "width": asked.width, "epochs": asked.epochs}
     done = [{**row, "top1": None, "training_top1": None, "seconds": None} for row in results["trainings"]]
