@@ -13,8 +13,8 @@ Nothing is trained. Nothing else may run.
 
 import argparse
 import json
-import statistics
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Callable
