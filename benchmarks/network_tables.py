@@ -79,7 +79,8 @@ def no_search() -> str:
     """Runs of `--no-search`: what they chose, and what it is worth."""
     table = [
         [
-            f"`{row['data']}`, seed {row['seed']}",
+            f"`{row['data']}`, seed {row['seed']}"
+            + (", int8" if row["facts"]["precision"] == "int8" else ""),
             f"`{row['operator']}`, width {row['width']:g}, depth {row['depth']:g}",
             f"{row['epochs']} ({row['pictures'] / 1e3:.0f} k)",
             f"{row['macs'] / 1e6:.1f}",
