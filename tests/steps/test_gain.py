@@ -7,7 +7,6 @@ import pytest
 
 from hurricane import config as config_file
 from hurricane import pipeline
-from hurricane.runs import Run
 from hurricane.space import Shape
 from hurricane.steps import gain
 from hurricane.steps.feasibility import FILLED, everywhere
@@ -118,7 +117,7 @@ def test_without_a_search_nothing_is_told(job):
 
 def test_a_run_begun_before_this_was_told_says_nothing(job):
     job.run.decide("width", {k: v for k, v in job.run.decision("width").items() if k != "leading"})
-    assert gain_of(pipeline.reopen(Run(job.run.folder).folder, [], SilentView())) is None
+    assert gain_of(pipeline.reopen(job.run.folder, [], SilentView())) is None
 
 
 def test_a_budget_that_the_corrected_model_sees_nothing_within_is_left_to_the_search(job):
