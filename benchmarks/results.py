@@ -248,6 +248,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rivals_cifar10_all": lambda: rivals("rivals_cifar10_all"),
     "rivals_cifar10_cutmix": lambda: rivals("rivals_cifar10_cutmix"),
     "rivals_cifar10_full": lambda: rivals("rivals_cifar10_full"),
+    "rivals_cifar10_random_default": lambda: rivals("rivals_cifar10_random_default"),
     "rivals_cifar10_random_pool": lambda: rivals("rivals_cifar10_random_pool"),
     "rivals_cifar10_short": lambda: rivals("rivals_cifar10_short"),
     "rivals_cifar10_slower": lambda: rivals("rivals_cifar10_slower"),
