@@ -220,10 +220,9 @@ def most_mixing_devices() -> str:
     table = []
     for given in (row for file in files for row in file["alone"]):
         shape = {name: given[name] for name in ("device", "preset", "depth", "image_size", "budget_ms")}
-        mixed = max(
-            (row for file in files for row in file["rows"] if shape.items() <= row.items()),
-            key=lambda row: row["mixing_macs"],
-        )
+        mixtures = [row for file in files for row in file["rows"] if shape.items() <= row.items()]
+        mixed = max(mixtures, key=lambda row: row["mixing_macs"])
+        widths = [row["width"] for row in mixtures]
         single = {name: row for name, row in given["single"].items() if row}
         best = max((name for name in single if name.startswith("mb")), key=lambda n: single[n]["mixing_macs"])
 
@@ -231,16 +230,13 @@ def most_mixing_devices() -> str:
             micro = f"{1e3 * row['measured_ms']:.0f}"
             return f"{row['mixing_macs'] / 1e6:.1f} million, width {row['width']:g} ({micro})"
 
-        widths = sorted(
-            row["width"] for file in files for row in file["rows"] if shape.items() <= row.items()
-        )
         table.append(
             [
                 f"{given['device'].replace('?threads=1&precision=', ' ')}, {given['image_size']} px",
                 f"{1e3 * given['budget_ms']:.0f}",
                 told(single["sep_k3"]) if "sep_k3" in single else "none",
                 f"`{best}` {told(single[best])}",
-                f"**{told(mixed)}**, of {len(widths)} from {widths[0]:g} to {widths[-1]:g}",
+                f"**{told(mixed)}**, of {len(widths)} from {min(widths):g} to {max(widths):g}",
                 f"{mixed['mixing_macs'] / single[best]['mixing_macs']:.2f}",
             ]
         )

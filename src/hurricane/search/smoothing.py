@@ -50,9 +50,10 @@ def worths(
 def merits(space: SearchSpace, archs: Archs, *, macs: float = 1.0) -> Floats:
     """What architectures (n, layers) are worth by what they compute, on the scale of scores, (n,) (ours).
 
-    A supernet prefers what learns fast, large kernels above all. Of networks that take as long those are better when
-    they are trained to the end that compute more where channels are mixed, whatever their kernels: twice as much is
-    worth some points (docs/RESULTS.md, what decides at one latency).
+    A supernet prefers what learns fast, large kernels above all. Of inverted bottlenecks that take as long those are
+    better when they are trained to the end that compute more where channels are mixed; other forms need more or less of
+    that for the same, which this does not know: twice as much is worth some points (docs/RESULTS.md, what decides at
+    one latency).
 
     Parameters
     ----------
