@@ -111,6 +111,16 @@ def test_nor_is_one_in_another_shape(job):
     assert gain_of(given) is None
 
 
+def test_an_operator_that_was_left_out_later_is_no_comparison(job):
+    others = [name for name in job.config.space.choices if name != job.run.decision("width")["leading"]]
+    settings = ["space.choices=[" + ", ".join(f'"{name}"' for name in others) + "]"]
+    later = pipeline.reopen(job.run.folder, settings, Listening())
+    for command in ("profile", "specialize"):
+        pipeline.perform(later, command)
+    assert gain_of(later) is None
+    assert told(later) == []
+
+
 def test_without_a_search_nothing_is_told(job):
     assert gain_of(pipeline.reopen(job.run.folder, ["search.method=none"], SilentView())) is None
 

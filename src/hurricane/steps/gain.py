@@ -45,8 +45,11 @@ def of(job: Job, space: SearchSpace, cost: CostModel) -> Gain | None:
     costs, max_ms = cost.costs(space), job.budget_ms * (1.0 - job.config.search.margin)
     if costs.cheapest_ms > max_ms:
         return None
-    arch = most_within(space.mixing_macs_by_layer(), costs, max_ms)
     full, operator = job.space_at(job.shape), decided["leading"]
+    # Step by step the choices can change without the shape being fitted again.
+    if not feasibility.stands_everywhere(operator, full):
+        return None
+    arch = most_within(space.mixing_macs_by_layer(), costs, max_ms)
     plain = full.mixing_macs(feasibility.everywhere(operator, full))
     return Gain(operator, int(plain[0]), int(space.mixing_macs([arch])[0]))
 
